@@ -1,0 +1,187 @@
+"""The cells that tables and figures ask for, each once, and whether what they name exists."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+from sadpm.diffusion.timesteps import exact_timesteps
+
+if TYPE_CHECKING:
+    from sadpm.config import Config, Figure, Grid
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """One number of a table before averaging over seeds: a model's samples by one sampler in so many steps."""
+
+    dataset: str
+    model: str
+    seed: int
+    sampler: str
+    covariance: str
+    steps: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the cell as it is written into score files."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, order=True)
+class GapCurve:
+    """One curve of a gap figure: a model's estimation gap along a chain."""
+
+    dataset: str
+    model: str
+    seed: int
+    start: int
+    num_images: int
+
+
+def grid_cells(grid: Grid, seeds: Iterable[int]) -> Iterator[Cell]:
+    """All cells of one rectangle."""
+    axes = (grid.datasets, grid.models, grid.seeds or seeds, grid.samplers, grid.covariances, grid.steps)
+    return (Cell(*values) for values in product(*axes))
+
+
+def table_cells(config: Config, table: str) -> list[Cell]:
+    """The cells of a table in the order of its rectangles, each once."""
+    return list(dict.fromkeys(c for grid in config.tables[table].grids for c in grid_cells(grid, config.seeds)))
+
+
+def figure_cells(config: Config, name: str) -> list[Cell]:
+    """The cells that a figure shows: samples of the first seed, or scores of all seeds."""
+    figure = config.figures[name]
+    seeds: tuple[int, ...]
+    samplers: tuple[str, ...]
+    match figure.kind:
+        case "samples":
+            seeds, samplers = config.seeds[:1], (figure.sampler,)
+        case "quality":
+            seeds, samplers = config.seeds, figure.samplers
+        case _:
+            return []
+    axes = ((figure.dataset,), figure.models, seeds, samplers, (figure.covariance,), figure.steps)
+    return [Cell(*values) for values in product(*axes)]
+
+
+def figure_curves(config: Config, name: str) -> list[GapCurve]:
+    """The gap curves that a figure shows."""
+    figure = config.figures[name]
+    if figure.kind != "gap":
+        return []
+    pairs = product(figure.models, config.seeds)
+    return [GapCurve(figure.dataset, model, seed, figure.start, figure.num_images) for model, seed in pairs]
+
+
+def all_cells(config: Config) -> list[Cell]:
+    """The union of the cells of all tables and figures, sorted."""
+    of_tables = {cell for name in config.tables for cell in table_cells(config, name)}
+    return sorted(of_tables.union(*(figure_cells(config, name) for name in config.figures)))
+
+
+@dataclass(frozen=True, order=True)
+class Draw:
+    """One set of samples of a given model: a cell without its dataset, model and seed."""
+
+    sampler: str
+    covariance: str
+    steps: int
+
+    def __str__(self) -> str:
+        return f"{self.sampler}-{self.covariance}-{self.steps}"
+
+
+def runs_by_draws(config: Config) -> dict[tuple[Draw, ...], list[str]]:
+    """Cut each model's draws into jobs, and return which runs (``<dataset>/<model>/seed<k>``) need which job.
+
+    The draws of one job share a process. Their steps add up to at most ``job_steps``, unless it is a single draw.
+    """
+    draws: dict[str, list[Draw]] = {}
+    for cell in all_cells(config):
+        draw = Draw(cell.sampler, cell.covariance, cell.steps)
+        draws.setdefault(f"{cell.dataset}/{cell.model}/seed{cell.seed}", []).append(draw)
+    runs: dict[tuple[Draw, ...], list[str]] = {}
+    for run, wanted in draws.items():
+        for job in _packed(wanted, config.job_steps):
+            runs.setdefault(job, []).append(run)
+    return runs
+
+
+def _packed(draws: Iterable[Draw], budget: int) -> list[tuple[Draw, ...]]:
+    jobs: list[list[Draw]] = []
+    for draw in draws:
+        if jobs and sum(other.steps for other in jobs[-1]) + draw.steps <= budget:
+            jobs[-1].append(draw)
+        else:
+            jobs.append([draw])
+    return [tuple(job) for job in jobs]
+
+
+def reference_errors(config: Config) -> list[str]:
+    """One line for each name, number of steps or metric in a table or figure that the rest of the config rules out."""
+    errors = [
+        f"covariances.{name}.recipe: {covariance.recipe!r} is not declared under recipes ({_names(config.recipes)})"
+        for name, covariance in config.covariances.items()
+        if covariance.recipe not in config.recipes
+    ]
+    for name, table in config.tables.items():
+        if missing := _undeclared(config, f"tables.{name}", table, table.also):
+            errors += missing
+        else:
+            errors += _cell_errors(config, f"tables.{name}", table_cells(config, name), table.metric)
+    for name, figure in config.figures.items():
+        errors += _figure_errors(config, f"figures.{name}", name, figure)
+    return errors
+
+
+def _figure_errors(config: Config, place: str, name: str, figure: Figure) -> list[str]:
+    if figure.kind == "illustration":
+        return []
+    if missing := _undeclared(config, place, figure):
+        return missing
+    total = config.schedule.num_train_timesteps
+    if figure.kind == "gap" and figure.start > total:
+        return [f"{place}.start: {figure.start} is above schedule.num_train_timesteps ({total})"]
+    return _cell_errors(config, place, figure_cells(config, name), getattr(figure, "metric", None))
+
+
+def _undeclared(config: Config, place: str, *sections: Any) -> list[str]:
+    """Names that a table or figure uses and nobody declares. Keys are plural with a list, singular with one name."""
+    sections = tuple(part for section in sections for part in (section if isinstance(section, tuple) else (section,)))
+    errors: list[str] = []
+    for section, plural in product(sections, ("datasets", "models", "samplers", "covariances")):
+        declared = getattr(config, plural)
+        for key in (plural, plural[:-1]):
+            value = getattr(section, key, None) or ()
+            missing = [name for name in ((value,) if isinstance(value, str) else value) if name not in declared]
+            errors += [
+                f"{place}.{key}: {name!r} is not declared under {plural} ({_names(declared)})" for name in missing
+            ]
+    return errors
+
+
+def _cell_errors(config: Config, place: str, cells: Iterable[Cell], metric: str | None) -> list[str]:
+    total = config.schedule.num_train_timesteps
+    errors: dict[str, None] = {}
+    for cell in cells:
+        recipe_name = config.covariances[cell.covariance].recipe
+        recipe = config.recipes.get(recipe_name)
+        if metric == "is" and config.datasets[cell.dataset].extractor == "pixels":
+            errors[f"{place}.metric: 'is' needs class logits, and datasets.{cell.dataset}.extractor is 'pixels'"] = None
+        if config.covariances[cell.covariance].kind != "fixed" and config.samplers[cell.sampler].variance == "large":
+            errors[f"{place}: sampler {cell.sampler!r} has variance 'large', which a covariance would replace"] = None
+        if not 1 <= cell.steps <= total:
+            errors[f"{place}.steps: {cell.steps} is not from 1 to schedule.num_train_timesteps ({total})"] = None
+        elif recipe is not None:
+            try:
+                exact_timesteps(recipe.timesteps, total, cell.steps)
+            except ValueError as error:
+                errors[f"{place}.steps: recipe {recipe_name!r}: {error}"] = None
+    return list(errors)
+
+
+def _names(declared: Mapping[str, Any]) -> str:
+    return ", ".join(declared) or "there are none"
