@@ -1,0 +1,96 @@
+"""Files appear whole or not at all, and say where they come from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import IO, Any
+
+from pydantic import BaseModel
+
+import sadpm
+
+
+class UserError(Exception):
+    """Something that the user can mend; stages print the message without a traceback."""
+
+
+def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Call ``write`` with a binary file beside ``path``, flush it to the disk, and rename it into place.
+
+    Raises:
+        UserError: the disk is full or the folder can't be written; no file is left behind then.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise UserError(f"{path}: can't be written ({error.strerror or error})") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in UTF-8, whole or not at all."""
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file, whole or not at all."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        UserError: the file is missing or not JSON.
+    """
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: can't be read ({error}); delete it, and the workflow makes it again") from error
+
+
+def sha256(path: Path) -> str:
+    """Return the hash of a file, or of all files of a folder with their names."""
+    if path.is_dir():
+        entries = "".join(f"{sha256(file)} {file.name}\n" for file in sorted(path.iterdir()))
+        return hashlib.sha256(entries.encode()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def provenance(job: BaseModel, **inputs: Path) -> dict[str, Any]:
+    """Return what made an artefact: code, job, and the hashes of the files that went in."""
+    return {
+        "code": code_version(),
+        "python": platform.python_version(),
+        "job": job.model_dump(mode="json", by_alias=True),
+        "inputs": {name: sha256(path) for name, path in inputs.items()},
+    }
+
+
+@cache
+def code_version() -> str:
+    """Return the package's version, with the commit (and ``-dirty``) when it runs from a checkout."""
+    folder = Path(__file__).parent
+    try:
+        commit = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+            cwd=folder, capture_output=True, text=True, timeout=10, check=True,
+        ).stdout.strip()  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return sadpm.__version__
+    return f"{sadpm.__version__}+{commit}"
