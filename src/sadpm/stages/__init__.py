@@ -1,0 +1,57 @@
+"""One small module for each rule of the workflow: it reads files, calls the library, and writes files.
+
+``python -m sadpm.stages.train --help`` shows what a stage takes; the workflow's logs show the commands it ran.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import sys
+import typing
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from sadpm.artifacts import UserError
+
+
+def command(stage: Callable[..., None], arguments: Sequence[str] | None = None) -> None:
+    """Run a stage from the command line, with one option for each parameter of the function.
+
+    A pydantic model is given as JSON, a path as it is, and a sequence of paths as any number of values. A user's
+    mistake ends the program with a message and exit status 1, without a traceback.
+    """
+    values = vars(_parser(stage).parse_args(arguments))
+    try:
+        stage(**values)
+    except UserError as error:
+        sys.exit(f"{stage.__name__}: {error}")
+
+
+def _parser(stage: Callable[..., None]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=inspect.getdoc(stage), allow_abbrev=False)
+    types = typing.get_type_hints(stage)
+    for name, parameter in inspect.signature(stage).parameters.items():
+        required = parameter.default is inspect.Parameter.empty
+        options: dict[str, Any] = {"required": required, "default": None if required else parameter.default}
+        if typing.get_origin(types[name]) in (list, Sequence):
+            options |= {"type": Path, "nargs": "*"}
+        elif isinstance(types[name], type) and issubclass(types[name], BaseModel):
+            options |= {"type": _json_of(types[name]), "metavar": "JSON"}
+        else:
+            options |= {"type": Path}
+        parser.add_argument(f"--{name.replace('_', '-')}", **options)
+    return parser
+
+
+def _json_of(model: type[BaseModel]) -> Callable[[str], BaseModel]:
+    def parse(text: str) -> BaseModel:
+        try:
+            return model.model_validate_json(text)
+        except ValidationError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return parse

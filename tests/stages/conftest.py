@@ -1,0 +1,25 @@
+import numpy as np
+import pytest
+from tiny import HEADS, SCHEDULE, covariance_outputs, training_job, training_outputs
+
+from sadpm.data import handwritten_digits
+from sadpm.jobs import CovarianceJob
+from sadpm.stages.fit_covariances import fit_covariances
+from sadpm.stages.train import train
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "images.npy"
+    np.save(path, handwritten_digits().pixels[:100])
+    return path
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, digits):
+    """A folder with a model and its covariances."""
+    folder = tmp_path_factory.mktemp("run")
+    train(training_job(), digits, **training_outputs(folder))
+    job = CovarianceJob(schedule=SCHEDULE, heads=HEADS, seed=0)
+    fit_covariances(job, digits, folder / "model", **covariance_outputs(folder))
+    return folder

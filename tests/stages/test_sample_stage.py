@@ -1,0 +1,107 @@
+import numpy as np
+import pytest
+import torch
+from tiny import SCHEDULE, chain, sampling_job
+
+import sadpm.stages.sample as stage
+from sadpm.artifacts import UserError, read_json, sha256
+from sadpm.config import PAPER_COVARIANCES, CovarianceConfig, RecipeConfig, SamplerConfig
+from sadpm.diffusion.covariance import analytic_covariance, npr_covariance, sn_covariance
+from sadpm.diffusion.samplers import DDIMStep, DDPMStep, pixel_variance
+from sadpm.diffusion.schedule import NoiseSchedule
+from sadpm.networks import load_unet
+from sadpm.predictor import Predictor, load_head
+from sadpm.stages.sample import last_variance, reverse_step, sample
+
+CHAINS = [chain(sampler, kind, 5) for sampler in ("ddpm", "ddim") for kind in ("fixed", "analytic", "npr", "sn")]
+
+
+def draw(trained, folder, *chains, num_samples=60):
+    samples = [folder / f"{i}.npy" for i in range(len(chains))]
+    reports = [folder / f"{i}.json" for i in range(len(chains))]
+    covariances = sorted((trained / "covariance").iterdir())
+    sample(sampling_job(*chains, num_samples=num_samples), trained / "model", samples, reports, covariances)
+    return [np.load(path) for path in samples], [read_json(path) for path in reports]
+
+
+def test_every_kind_of_chain_gives_other_images(trained, tmp_path):
+    images, reports = draw(trained, tmp_path, *CHAINS)
+    assert {array.shape for array in images} == {(60, 8, 8, 1)}
+    assert len({array.tobytes() for array in images}) == len(CHAINS)
+    for i, report in enumerate(reports):
+        assert report["network_calls"] == 5
+        assert report["sha256"] == sha256(tmp_path / f"{i}.npy")
+        assert report["provenance"]["inputs"]["model"] == sha256(trained / "model")
+        assert len(report["provenance"]["job"]["chains"]) == 1
+
+
+def test_a_chain_does_not_depend_on_its_company(trained, tmp_path):
+    together, _ = draw(trained, tmp_path, *CHAINS[:4])
+    for i, alone in enumerate(CHAINS[:4]):
+        np.testing.assert_array_equal(draw(trained, tmp_path / "alone", alone)[0][0], together[i])
+
+
+def test_images_do_not_depend_on_how_many_are_drawn_at_once(trained, tmp_path, monkeypatch):
+    whole, _ = draw(trained, tmp_path, *CHAINS, num_samples=130)
+    monkeypatch.setattr(stage, "IMAGES_AT_ONCE", {"cpu": 50})
+    parts, _ = draw(trained, tmp_path, *CHAINS, num_samples=130)
+    for a, b in zip(whole, parts, strict=True):
+        difference = np.abs(a.astype(int) - b.astype(int))
+        assert difference.max() <= 1  # the rounding of the convolutions may depend on the batch
+        assert (difference > 0).mean() < 1e-2
+
+
+def test_more_samples_begin_with_the_same_images(trained, tmp_path):
+    few, _ = draw(trained, tmp_path, CHAINS[0], num_samples=50)
+    many, _ = draw(trained, tmp_path, CHAINS[0], num_samples=100)
+    assert (np.abs(few[0].astype(int) - many[0][:50].astype(int)) <= 1).all()
+
+
+@pytest.mark.parametrize("kind", ["analytic", "npr", "sn"])
+def test_the_predictor_takes_each_covariance_from_its_own_file(trained, kind):
+    schedule = NoiseSchedule.create(**SCHEDULE.model_dump())
+    unet = load_unet(trained / "model").eval()
+    file = next((trained / "covariance").glob(f"{kind}.*"))
+    x = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        prediction = Predictor(unet, schedule, PAPER_COVARIANCES[kind], file)(x, 20)
+        h, emb = unet.features(x, 19.0)
+        torch.testing.assert_close(prediction.noise, unet(x, 19.0))
+        match kind:
+            case "analytic":
+                expected = analytic_covariance(schedule, 20, torch.from_numpy(np.load(file)["ms_eps"]))
+            case "npr":
+                expected = npr_covariance(schedule, 20, load_head(file, unet)(h, emb))
+            case "sn":
+                expected = sn_covariance(schedule, 20, load_head(file, unet)(h, emb), prediction.noise)
+        torch.testing.assert_close(prediction.covariance, expected)
+        clipped = Predictor(unet, schedule, PAPER_COVARIANCES[kind], file, clip=True)(x, 20).covariance
+        torch.testing.assert_close(clipped, expected.clamp(0, 1))
+        average = PAPER_COVARIANCES[kind].model_copy(update={"average": True})
+        averaged = Predictor(unet, schedule, average, file)(x, 20).covariance
+    assert averaged.shape == (() if kind == "analytic" else (3, 1, 1, 1))
+
+
+def test_a_missing_covariance_is_told(trained):
+    with pytest.raises(UserError, match="'npr' needs its fitted file"):
+        Predictor(load_unet(trained / "model"), NoiseSchedule.create(), PAPER_COVARIANCES["npr"])
+
+
+def test_recipes_mean_the_steps_of_the_papers():
+    assert reverse_step(chain("ddpm", "fixed", 5)) == DDPMStep("small", clip_sample=False)
+    assert reverse_step(chain("ddim", "fixed", 5)) == DDIMStep(0.0, "small", clip_sample=False)
+    assert reverse_step(chain("ddpm", "sn", 5)) == DDPMStep("optimal", clip_sample=True)
+    assert reverse_step(chain("ddim", "npr", 5)) == DDIMStep(0.0, "optimal", clip_sample=True)
+    assert last_variance(chain("ddpm", "fixed", 5)) is None
+    assert last_variance(chain("ddpm", "analytic", 5)) == pixel_variance(2)
+    assert last_variance(chain("ddim", "analytic", 5)) == pixel_variance(1)
+
+
+def test_large_variance_and_eta_reach_the_step():
+    large = SamplerConfig(family="ddpm", variance="large")
+    recipe = RecipeConfig(timesteps="uniform", clip_sample=True)
+    entry = CovarianceConfig(kind="fixed", recipe="r")
+    made = stage.Chain(sampler=large, covariance=entry, recipe=recipe, steps=5)
+    assert reverse_step(made) == DDPMStep("large", clip_sample=True)
+    half = made.model_copy(update={"sampler": SamplerConfig(family="ddim", eta=0.5)})
+    assert reverse_step(half) == DDIMStep(0.5, "small", clip_sample=True)

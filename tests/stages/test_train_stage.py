@@ -1,0 +1,132 @@
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from tiny import training_job, training_outputs
+
+from sadpm.artifacts import UserError, read_json, sha256
+from sadpm.batches import TrainingBatches
+from sadpm.data import load_pixels
+from sadpm.diffusion.schedule import NoiseSchedule
+from sadpm.networks import load_unet
+from sadpm.resume import Checkpoints
+from sadpm.stages.train import loss_at, new_network, train
+
+
+def command_line(job, digits, outputs):
+    options = {"params": job.model_dump_json(by_alias=True), "images": digits, **outputs}
+    return [sys.executable, "-m", "sadpm.stages.train", *(f"--{name}={value}" for name, value in options.items())]
+
+
+def test_outputs_are_complete_and_the_checkpoints_gone(trained):
+    outputs = training_outputs(trained)
+    assert load_unet(outputs["model"]).in_channels == 1
+    rows = list(csv.DictReader(outputs["log"].read_text().splitlines()))
+    assert [int(row["step"]) for row in rows] == list(range(3, 61, 3))
+    for row in rows:
+        total, simple, sequence = (float(row[name]) for name in ("loss", "simple", "sequence"))
+        assert total == pytest.approx(simple + sequence, rel=1e-6)
+    assert read_json(outputs["report"])["provenance"]["job"]["sequence"]["lambda"] == 1.0
+    assert not outputs["checkpoints"].exists()
+
+
+@pytest.mark.parametrize("survived", [1, 20, 40])
+def test_a_killed_training_goes_on_to_the_same_bytes(trained, digits, tmp_path, survived):
+    """Kill -9 as soon as the checkpoint of some step lies there, then run the same command again."""
+    job, outputs = training_job(), training_outputs(tmp_path)
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    process = subprocess.Popen(command_line(job, digits, outputs), env=environment)
+    while process.poll() is None:
+        if any(int(path.stem[-9:]) >= survived for path in outputs["checkpoints"].glob("*.ckpt")):
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        time.sleep(0.002)
+    assert process.returncode == -signal.SIGKILL
+    assert not outputs["report"].exists()
+    done = subprocess.run(
+        command_line(job, digits, outputs), env=environment, capture_output=True, text=True, check=True
+    )
+    assert "resuming from" in done.stderr
+    expected = training_outputs(trained)
+    assert sha256(outputs["model"]) == sha256(expected["model"])
+    assert outputs["log"].read_bytes() == expected["log"].read_bytes()
+    assert read_json(outputs["report"])["steps_in_this_process"] < job.training.steps
+
+
+def test_checkpoints_of_another_lambda_are_not_used(trained, digits, tmp_path):
+    outputs = training_outputs(tmp_path)
+    other = Checkpoints(outputs["checkpoints"], training_job(sequence=False), images=sha256(digits))
+    other.save(4, {"step": 4, "module": {}})
+    train(training_job(), digits, **outputs)
+    assert sha256(outputs["model"]) == sha256(training_outputs(trained)["model"])
+
+
+def test_seeds_and_lambda_change_the_weights(trained, digits, tmp_path):
+    hashes = {sha256(trained / "model")}
+    for i, job in enumerate([training_job(sequence=False), training_job().model_copy(update={"seed": 1})]):
+        train(job, digits, **training_outputs(tmp_path / str(i)))
+        hashes.add(sha256(tmp_path / str(i) / "model"))
+    assert len(hashes) == 3
+
+
+def test_a_step_is_a_function_of_its_position(digits):
+    job = training_job()
+    pixels = load_pixels(digits)
+    schedule, network = NoiseSchedule.create(**job.schedule.model_dump()), new_network(job, pixels.shape)
+    batches = TrainingBatches(pixels, 6, 0, torch.device("cpu"))
+
+    def loss(step):
+        return loss_at(step, job, schedule, network, batches.at(step)).total.item()
+
+    first = [loss(step) for step in (0, 1, 2)]
+    torch.manual_seed(99)
+    torch.rand(3)
+    assert [loss(step) for step in (2, 0, 1)] == [first[2], first[0], first[1]]
+    assert len(set(first)) == 3
+
+
+def test_every_step_has_its_own_noise(digits):
+    job = training_job(dropout=0.0)
+    pixels = load_pixels(digits)
+    schedule, network = NoiseSchedule.create(**job.schedule.model_dump()), new_network(job, pixels.shape)
+    x0 = TrainingBatches(pixels, 6, 0, torch.device("cpu")).at(0)
+    losses = [loss_at(step, job, schedule, network, x0).total.item() for step in range(5)]
+    assert len(set(losses)) == 5
+
+
+def test_the_baseline_and_sa_k_start_alike(digits):
+    """Same weights, images, levels and main noise in step 0, so that models differ by the loss and nothing else."""
+    pixels = load_pixels(digits)
+    losses = []
+    for job in (training_job(sequence=False, dropout=0.0), training_job(dropout=0.0)):
+        schedule, network = NoiseSchedule.create(**job.schedule.model_dump()), new_network(job, pixels.shape)
+        x0 = TrainingBatches(pixels, 6, 0, torch.device("cpu")).at(0)
+        losses.append(loss_at(0, job, schedule, network, x0))
+    torch.testing.assert_close(losses[0].simple, losses[1].simple)
+    assert losses[0].sequence == 0 < losses[1].sequence
+
+
+@pytest.mark.parametrize(
+    ("shape", "network", "expected"),
+    [((8, 8, 6, 1), {}, "square"), ((8, 8, 8, 1), {"attention_resolutions": (5,)}, "attention_resolutions")],
+)
+def test_images_that_the_network_cannot_take(tmp_path, shape, network, expected):
+    np.save(tmp_path / "images.npy", np.zeros(shape, np.uint8))
+    with pytest.raises(UserError, match=expected):
+        train(training_job(**network), tmp_path / "images.npy", **training_outputs(tmp_path))
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_users_mistake_ends_without_a_traceback(tmp_path):
+    missing = tmp_path / "images.npy"
+    command = command_line(training_job(), missing, training_outputs(tmp_path))
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "images.npy" in done.stderr
+    assert "Traceback" not in done.stderr
