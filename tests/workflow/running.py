@@ -1,0 +1,59 @@
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[2]
+TEST_CONFIG = REPOSITORY / "config" / "test.yaml"
+ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+
+class Workflow:
+    """Snakemake, really run in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.results = folder / "results" / "test"
+
+    def command(self, config=TEST_CONFIG):
+        return [
+            *(sys.executable, "-m", "snakemake", "--snakefile", REPOSITORY / "Snakefile"),
+            *("--directory", self.folder, "--configfile", config),
+        ]
+
+    def run(self, *arguments, check=True, environment=None, config=TEST_CONFIG):
+        command = [
+            sys.executable,
+            "-m",
+            "snakemake",
+            "--snakefile",
+            REPOSITORY / "Snakefile",
+            "--directory",
+            self.folder,
+        ]
+        command += ["--configfile", config, "--cores", "2", *arguments]
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        done = subprocess.run(
+            command,
+            env={**os.environ, "PATH": path, **(environment or {})},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if check:
+            assert done.returncode == 0, done.stdout + done.stderr + self.logs()
+        return done
+
+    def planned(self, *arguments, config=TEST_CONFIG):
+        """The jobs of a dry run: rule and what it is about."""
+        text = self.run("--dry-run", *arguments, config=config).stdout
+        return sorted(re.findall(r"^Job \d+: (.*)", text, flags=re.MULTILINE))
+
+    def copy(self, folder):
+        shutil.copytree(self.folder, folder, dirs_exist_ok=True)
+        return Workflow(folder)
+
+    def logs(self):
+        return "".join(f"\n{path}:\n{path.read_text()}" for path in self.results.glob("logs/**/*.log"))

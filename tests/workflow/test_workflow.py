@@ -1,0 +1,173 @@
+import os
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from running import ENVIRONMENT, TEST_CONFIG, Workflow
+
+from sadpm.artifacts import sha256
+
+TABLES = {"table1": 16, "table2": 16, "table3": 2, "table4": 3}
+FIGURES = ("figure1", "figure2", "figure3", "figure4", "figure5")
+
+
+def variant(folder, change):
+    """A changed copy of the tests' configuration."""
+    values = yaml.safe_load(TEST_CONFIG.read_text())
+    change(values)
+    path = folder / "variant.yaml"
+    path.write_text(yaml.safe_dump(values, sort_keys=False))
+    return path
+
+
+@pytest.mark.parametrize(("name", "cells"), TABLES.items())
+def test_tables_are_complete(finished, name, cells):
+    table = pd.read_csv(finished.results / f"tables/{name}.csv")
+    assert len(table) == cells
+    assert np.isfinite(table["value"]).all()
+    assert table["code"].notna().all()
+    assert (finished.results / f"tables/{name}.tex").read_text().count(r"\toprule") == 1
+    assert (finished.results / f"tables/{name}.md").read_text().strip()
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures_are_complete(finished, name):
+    assert (finished.results / f"figures/{name}.pdf").read_bytes().startswith(b"%PDF")
+    assert (finished.results / f"figures/{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_every_rule_has_logged_and_measured(finished):
+    logs = {path.stem for path in finished.results.glob("logs/**/*.log")}
+    benchmarks = {path.stem for path in finished.results.glob("benchmarks/**/*.tsv")}
+    assert logs == benchmarks
+    assert logs >= {
+        "prepare_data",
+        "train_classifier",
+        "measure_reference",
+        "train",
+        "fit_covariances",
+        *TABLES,
+        *FIGURES,
+    }
+
+
+def test_nothing_is_left_behind(finished):
+    assert not list(finished.results.glob(".checkpoints/**/*.ckpt"))
+    assert not [path for path in finished.results.rglob(".*") if path.is_file()]
+
+
+def test_a_second_run_does_nothing(finished):
+    assert "Nothing to be done" in finished.run("all").stderr
+
+
+def test_a_changed_lambda_runs_its_own_cells_again_and_no_others(finished, tmp_path):
+    def change(values):
+        values["models"]["sa2-lam1"]["sequence"]["lambda"] = 0.5
+
+    planned = finished.planned("all", config=variant(tmp_path, change))
+    about_runs = [line for line in planned if "seed" in line]
+    assert any(line.startswith("Training sa2-lam1") for line in about_runs)
+    assert all("sa2-lam1" in line for line in about_runs)
+    others = {line for line in planned if "seed" not in line}
+    assert others == {"Writing table1", "Writing table2", "Drawing figure2", "Drawing figure4"}
+
+
+def test_a_changed_title_runs_one_table_again(finished, tmp_path):
+    def change(values):
+        values["tables"]["table3"]["title"] = "Another title"
+
+    assert finished.planned("all", config=variant(tmp_path, change)) == ["Writing table3"]
+
+
+def test_a_deleted_table_is_rebuilt_alone_and_the_same(finished, tmp_path):
+    workflow = finished.copy(tmp_path)
+    paths = [workflow.results / f"tables/table1.{form}" for form in ("csv", "tex", "md")]
+    before = [path.read_bytes() for path in paths]
+    for path in paths:
+        path.unlink()
+    assert workflow.planned("all") == ["Writing table1"]
+    workflow.run("all")
+    assert [path.read_bytes() for path in paths] == before
+
+
+def test_one_table_can_be_asked_for_by_name(tmp_path):
+    workflow = Workflow(tmp_path)
+    planned = workflow.planned("table3")
+    assert "Writing table3" in planned
+    assert not any("digits" in line for line in planned)
+    assert workflow.planned("figure1") == ["Drawing figure1"]
+    assert len(workflow.planned("results/test/patches/base/seed0/scores/ddim-fixed-2.json")) == 5
+
+
+def test_samples_do_not_depend_on_how_jobs_are_cut(finished, tmp_path):
+    workflow = finished.copy(tmp_path)
+    names = [
+        f"results/test/digits/base/seed0/samples/{s}-{c}-2.npy" for s in ("ddpm", "ddim") for c in ("fixed", "npr")
+    ]
+    before = [sha256(tmp_path / name) for name in names]
+    for name in names:
+        (tmp_path / name).unlink()
+    alone = variant(tmp_path, lambda values: values.update(job_steps=0))
+    workflow.run(*names, config=alone)
+    assert [sha256(tmp_path / name) for name in names] == before
+
+
+def test_a_killed_workflow_goes_on_where_training_was(finished, tmp_path):
+    """Kill -9 snakemake and its training job, run the same command again, and get the same weights."""
+    config = variant(tmp_path, lambda values: values["datasets"]["digits"]["training"].update(steps=150))
+    target = "results/test/digits/base/seed0/training.json"
+    weights = "results/test/digits/base/seed0/model/diffusion_pytorch_model.safetensors"
+    killed, whole = Workflow(tmp_path / "killed"), Workflow(tmp_path / "whole")
+    process = subprocess.Popen(
+        [*killed.command(config), "--cores", "1", target], env=ENVIRONMENT, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    while process.poll() is None and not list(killed.results.glob(".checkpoints/**/*.ckpt")):
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (killed.folder / target).exists()
+    assert list(killed.results.glob(".checkpoints/**/*.ckpt"))
+    killed.run("--unlock", config=config)
+    killed.run(target, config=config)
+    assert "resuming from" in (killed.results / "logs/digits/base/seed0/train.log").read_text()
+    whole.run(target, config=config)
+    assert sha256(killed.folder / weights) == sha256(whole.folder / weights)
+
+
+def test_a_mistake_in_the_configuration_shows_before_any_job(tmp_path):
+    config = variant(tmp_path, lambda values: values["tables"]["table1"].update(models=["bass"]))
+    done = Workflow(tmp_path).run("all", config=config, check=False)
+    assert done.returncode == 1
+    assert "tables.table1.models: 'bass' is not declared under models" in done.stderr + done.stdout
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_failing_job_says_why_and_spares_the_rest(finished, tmp_path):
+    workflow = finished.copy(tmp_path)
+    samples = workflow.results / "patches/base/seed0/samples/ddim-fixed-2.npy"
+    samples.write_bytes(samples.read_bytes()[:-1])
+    (workflow.results / "patches/base/seed0/scores/ddim-fixed-2.json").unlink()
+    done = workflow.run("table3", check=False)
+    assert done.returncode == 1
+    (log,) = workflow.results.glob("logs/patches/base/seed0/score-*.log")
+    assert log.name in done.stderr
+    assert f"{samples.relative_to(tmp_path)}: not a readable .npy file" in log.read_text()
+    assert "Traceback" not in log.read_text()
+    assert (workflow.results / "tables/table1.csv").exists()
+
+
+def test_the_graph_is_built_without_torch(tmp_path):
+    for heavy in ("torch", "pandas", "matplotlib", "numpy"):
+        (tmp_path / f"{heavy}.py").write_text("raise ImportError('too heavy for the graph')")
+    done = Workflow(tmp_path).run("--dry-run", "all", environment={"PYTHONPATH": str(tmp_path)})
+    assert "Job stats" in done.stdout
+
+
+def test_lint(tmp_path):
+    done = Workflow(tmp_path).run("--lint", check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,76 @@
+"""Images, the classifier that looks at them, and the statistics of what it sees."""
+
+
+rule prepare_data:
+    output:
+        images=f"{DATA}/images.npy",
+        labels=f"{DATA}/labels.npy",
+        description=f"{DATA}/dataset.json",
+    params:
+        job=lambda w: as_json(jobs.DataJob(source=CONFIG.datasets[w.dataset].source)),
+    log:
+        f"{LOG}/{{dataset}}/prepare_data.log",
+    benchmark:
+        f"{BENCHMARK}/{{dataset}}/prepare_data.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    conda:
+        "../../environment.yml"
+    message:
+        "Preparing the images of {wildcards.dataset}"
+    shell:
+        "exec python -m sadpm.stages.prepare_data --params {params.job:q}"
+        " --images {output.images} --labels {output.labels} --description {output.description} 2> {log}"
+
+
+rule train_classifier:
+    input:
+        images=f"{DATA}/images.npy",
+        labels=f"{DATA}/labels.npy",
+    output:
+        weights=f"{DATASET}/classifier.safetensors",
+        report=f"{DATASET}/classifier.json",
+    params:
+        job=lambda w: as_json(jobs.ClassifierJob(classifier=CONFIG.datasets[w.dataset].classifier)),
+    log:
+        f"{LOG}/{{dataset}}/train_classifier.log",
+    benchmark:
+        f"{BENCHMARK}/{{dataset}}/train_classifier.tsv"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=30,
+    conda:
+        "../../environment.yml"
+    message:
+        "Training the classifier that scores samples of {wildcards.dataset}"
+    shell:
+        "exec python -m sadpm.stages.train_classifier --params {params.job:q}"
+        " --images {input.images} --labels {input.labels} --weights {output.weights} --report {output.report} 2> {log}"
+
+
+rule measure_reference:
+    input:
+        images=f"{DATA}/images.npy",
+        weights=lambda w: classifier_of(w.dataset),
+    output:
+        reference=f"{DATASET}/reference.npz",
+    params:
+        job=lambda w: as_json(jobs.ReferenceJob(extractor=CONFIG.datasets[w.dataset].extractor)),
+    log:
+        f"{LOG}/{{dataset}}/measure_reference.log",
+    benchmark:
+        f"{BENCHMARK}/{{dataset}}/measure_reference.tsv"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=60,
+    conda:
+        "../../environment.yml"
+    message:
+        "Measuring the real images of {wildcards.dataset}"
+    shell:
+        "exec python -m sadpm.stages.measure_reference --params {params.job:q}"
+        " --images {input.images} --weights {input.weights} --reference {output.reference} 2> {log}"

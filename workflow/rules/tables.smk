@@ -1,0 +1,27 @@
+"""Tables: the long CSV is the truth, LaTeX and Markdown are rendered from it."""
+
+
+rule table:
+    input:
+        scores=lambda w: score_files(grid.table_cells(CONFIG, w.table)),
+    output:
+        csv=f"{ROOT}/tables/{{table}}.csv",
+        tex=f"{ROOT}/tables/{{table}}.tex",
+        markdown=f"{ROOT}/tables/{{table}}.md",
+    params:
+        job=lambda w: as_json(jobs.table_job(CONFIG, w.table)),
+    log:
+        f"{LOG}/tables/{{table}}.log",
+    benchmark:
+        f"{BENCHMARK}/tables/{{table}}.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    conda:
+        "../../environment.yml"
+    message:
+        "Writing {wildcards.table}"
+    shell:
+        "exec python -m sadpm.stages.table --params {params.job:q} --scores {input.scores}"
+        " --csv {output.csv} --tex {output.tex} --markdown {output.markdown} 2> {log}"

@@ -1,0 +1,29 @@
+"""The names people type."""
+
+TABLES = {name: [f"{ROOT}/tables/{name}.{form}" for form in ("csv", "tex", "md")] for name in CONFIG.tables}
+FIGURES = {name: [f"{ROOT}/figures/{name}.{form}" for form in ("pdf", "png")] for name in CONFIG.figures}
+
+
+rule all:
+    default_target: True
+    input:
+        TABLES.values(),
+        FIGURES.values(),
+
+
+rule tables:
+    input:
+        TABLES.values(),
+
+
+rule figures:
+    input:
+        FIGURES.values(),
+
+
+for name, files in {**TABLES, **FIGURES}.items():
+
+    rule:
+        name: name
+        input:
+            files,
