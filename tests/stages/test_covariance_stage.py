@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -5,12 +7,16 @@ from tiny import HEADS, SCHEDULE, covariance_outputs
 
 import sadpm.stages.fit_covariances as stage
 from sadpm.artifacts import read_json, sha256
-from sadpm.batches import to_model_range
+from sadpm.batches import TrainingBatches, to_model_range
 from sadpm.data import load_pixels
+from sadpm.diffusion.covariance import mean_squared_prediction_controlled
+from sadpm.diffusion.losses import npr_head_loss, sn_head_loss
 from sadpm.diffusion.schedule import NoiseSchedule
 from sadpm.jobs import CovarianceJob
-from sadpm.networks import load_unet
+from sadpm.networks import load_unet, save_unet
+from sadpm.optimisation import TrainingState
 from sadpm.predictor import load_head, load_ms_eps
+from sadpm.randomness import generator
 from sadpm.stages.fit_covariances import MomentEstimate, fit_covariances, stratified_levels
 
 JOB = CovarianceJob(schedule=SCHEDULE, heads=HEADS, seed=0)
@@ -83,12 +89,56 @@ def test_an_interrupted_fit_goes_on_to_the_same_bytes(trained, digits, tmp_path,
     assert not outputs["checkpoints"].exists()
 
 
+def test_the_backbones_dropout_is_off_unless_asked_for(trained, digits, tmp_path):
+    without_dropout = tmp_path / "model"
+    save_unet(load_unet(trained / "model"), without_dropout)
+    config = json.loads((without_dropout / "config.json").read_text())
+    (without_dropout / "config.json").write_text(json.dumps({**config, "dropout": 0.0}))
+    estimates = []
+    for model, dropout in ((trained / "model", False), (without_dropout, False), (trained / "model", True)):
+        job = JOB.model_copy(update={"heads": HEADS.model_copy(update={"backbone_dropout": dropout})})
+        outputs = covariance_outputs(tmp_path / str(len(estimates)))
+        fit_covariances(job, digits, model, **outputs)
+        estimates.append(np.load(outputs["analytic"])["ms_eps"])
+    np.testing.assert_array_equal(estimates[0], estimates[1])
+    assert not np.array_equal(estimates[0], estimates[2])
+
+
+def test_one_step_shows_the_same_images_to_all_three(trained, digits):
+    schedule = NoiseSchedule.create(**SCHEDULE.model_dump())
+    unet = load_unet(trained / "model").eval().requires_grad_(False)
+    x0 = TrainingBatches(load_pixels(digits), 10, 0, torch.device("cpu")).at(0)
+    n = stratified_levels(0, 10, 50, seed=0)
+    noise = torch.randn(x0.shape, generator=generator(0, "covariance", 0))
+    h, emb = unet.features(schedule.add_noise(x0, noise, n), n - 1)
+    predicted, heads = unet.output(h), stage.new_heads(JOB, unet)
+    state = TrainingState(heads, learning_rate=0.1, ema_decay=0.5, max_grad_norm=None, log_every=1)
+    expected = [
+        npr_head_loss(heads["npr"](h, emb), predicted, noise).mean().item(),
+        sn_head_loss(heads["sn"](h, emb), noise).mean().item(),
+    ]
+    moments = MomentEstimate(50, torch.device("cpu"))
+    stage.fit_step(0, JOB, schedule, unet, state, moments, x0)
+    assert state.history == [[1, pytest.approx(sum(expected)), *map(pytest.approx, expected)]]
+    ms_eps = mean_squared_prediction_controlled(predicted, noise)
+    torch.testing.assert_close(moments.sums[1, n].float(), ms_eps)
+
+
 def test_the_heads_learn(trained, digits, tmp_path):
     heads = HEADS.model_copy(update={"steps": 150, "batch_size": 20, "learning_rate": 1e-2, "log_every": 10})
     outputs = covariance_outputs(tmp_path)
     fit_covariances(CovarianceJob(schedule=SCHEDULE, heads=heads, seed=0), digits, trained / "model", **outputs)
     history = np.array(read_json(outputs["report"])["losses"]["history"])
     assert (history[-3:, 2:].mean(0) < 0.9 * history[0, 2:]).all()
+    unet = load_unet(trained / "model").eval()
+    x0 = TrainingBatches(load_pixels(digits), 100, 0, torch.device("cpu")).at(0)
+    noise, n = torch.randn(x0.shape, generator=generator(1, "test", 0)), torch.full((100,), 45)
+    with torch.no_grad():
+        h, emb = unet.features(NoiseSchedule.create(**SCHEDULE.model_dump()).add_noise(x0, noise, n), n - 1)
+        npr, sn = (load_head(outputs[kind], unet)(h, emb) for kind in ("npr", "sn"))
+        predicted = unet.output(h)
+    assert npr_head_loss(npr, predicted, noise).mean() < npr_head_loss(sn, predicted, noise).mean()
+    assert sn_head_loss(sn, noise).mean() < sn_head_loss(npr, noise).mean()
 
 
 def test_files_of_another_model_are_refused(trained, tmp_path):

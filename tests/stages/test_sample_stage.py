@@ -87,6 +87,14 @@ def test_a_missing_covariance_is_told(trained):
         Predictor(load_unet(trained / "model"), NoiseSchedule.create(), PAPER_COVARIANCES["npr"])
 
 
+def test_the_bound_of_the_last_variance_reaches_the_chain(trained, tmp_path, monkeypatch):
+    noisy = [chain("ddpm", "analytic", 50)]
+    bounded, _ = draw(trained, tmp_path, *noisy)
+    monkeypatch.setattr(stage, "last_variance", lambda chain: None)
+    unbounded, _ = draw(trained, tmp_path, *noisy)
+    assert not np.array_equal(bounded[0], unbounded[0])
+
+
 def test_recipes_mean_the_steps_of_the_papers():
     assert reverse_step(chain("ddpm", "fixed", 5)) == DDPMStep("small", clip_sample=False)
     assert reverse_step(chain("ddim", "fixed", 5)) == DDIMStep(0.0, "small", clip_sample=False)

@@ -4,17 +4,22 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import product
 
 import numpy as np
 import pytest
 import torch
 from tiny import training_job, training_outputs
 
+import sadpm.stages.train as stage
 from sadpm.artifacts import UserError, read_json, sha256
 from sadpm.batches import TrainingBatches
+from sadpm.config import SequenceConfig
 from sadpm.data import load_pixels
+from sadpm.diffusion.losses import sequence_aware_loss
 from sadpm.diffusion.schedule import NoiseSchedule
 from sadpm.networks import load_unet
+from sadpm.optimisation import TrainingState
 from sadpm.resume import Checkpoints
 from sadpm.stages.train import loss_at, new_network, train
 
@@ -59,6 +64,20 @@ def test_a_killed_training_goes_on_to_the_same_bytes(trained, digits, tmp_path, 
     assert read_json(outputs["report"])["steps_in_this_process"] < job.training.steps
 
 
+def test_the_average_of_the_weights_is_saved(trained, digits):
+    job, pixels = training_job(), load_pixels(digits)
+    training = job.training
+    network = new_network(job, pixels.shape).to(memory_format=torch.channels_last)
+    options = training.model_dump(include={"learning_rate", "ema_decay", "max_grad_norm", "log_every"})
+    state, schedule = TrainingState(network, **options), NoiseSchedule.create(**job.schedule.model_dump())
+    batches = TrainingBatches(pixels, training.batch_size, 0, torch.device("cpu"))
+    for step in range(training.steps):
+        state.update(loss_at(step, job, schedule, network, batches.at(step)).total)
+    saved = load_unet(trained / "model").state_dict()
+    for name, average in state.ema.state_dict().items():
+        torch.testing.assert_close(saved[name], average, rtol=0, atol=0)
+
+
 def test_checkpoints_of_another_lambda_are_not_used(trained, digits, tmp_path):
     outputs = training_outputs(tmp_path)
     other = Checkpoints(outputs["checkpoints"], training_job(sequence=False), images=sha256(digits))
@@ -98,6 +117,39 @@ def test_every_step_has_its_own_noise(digits):
     x0 = TrainingBatches(pixels, 6, 0, torch.device("cpu")).at(0)
     losses = [loss_at(step, job, schedule, network, x0).total.item() for step in range(5)]
     assert len(set(losses)) == 5
+
+
+def test_weights_and_window_of_the_sequence_reach_the_loss(digits):
+    pixels, losses, images_seen = load_pixels(digits), [], []
+    for weights, window in product(("unit", "theory"), ("anchored", "sliding")):
+        job = training_job(dropout=0.0)
+        job = job.model_copy(update={"sequence": SequenceConfig(K=3, lam=1.0, weights=weights, window=window)})
+        schedule, network = NoiseSchedule.create(**job.schedule.model_dump()), new_network(job, pixels.shape)
+        network.register_forward_hook(lambda _, inputs, __: images_seen.append(len(inputs[0])))
+        x0 = TrainingBatches(pixels, 6, 0, torch.device("cpu")).at(0)
+        losses.append(loss_at(0, job, schedule, network, x0).sequence.item())
+    unit_anchored, unit_sliding, theory_anchored, theory_sliding = losses
+    assert images_seen == [18, 24, 18, 24]
+    assert unit_anchored != unit_sliding
+    assert theory_anchored < 0.05 * unit_anchored
+    assert theory_sliding < 0.05 * unit_sliding
+
+
+def test_a_sliding_window_starts_anywhere_from_below_the_first_level(digits, monkeypatch):
+    pixels, starts = load_pixels(digits), []
+    job = training_job(dropout=0.0)
+    job = job.model_copy(update={"sequence": SequenceConfig(K=4, lam=1.0, window="sliding")})
+    schedule, network = NoiseSchedule.create(**job.schedule.model_dump()), new_network(job, pixels.shape)
+
+    def spy(*arguments, window_start, **options):
+        starts.extend(window_start.tolist())
+        return sequence_aware_loss(*arguments, window_start=window_start, **options)
+
+    monkeypatch.setattr(stage, "sequence_aware_loss", spy)
+    batches = TrainingBatches(pixels, 100, 0, torch.device("cpu"))
+    for step in range(20):
+        loss_at(step, job, schedule, network, batches.at(step))
+    assert set(starts) == set(range(-3, 51))
 
 
 def test_the_baseline_and_sa_k_start_alike(digits):

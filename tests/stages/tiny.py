@@ -47,4 +47,4 @@ def training_outputs(folder):
 def covariance_outputs(folder):
     names = ("analytic.npz", "npr.safetensors", "sn.safetensors")
     outputs = {name.split(".")[0]: folder / "covariance" / name for name in names}
-    return {**outputs, "report": folder / "covariance.json", "checkpoints": folder / "checkpoints"}
+    return {**outputs, "report": folder / "covariance.json", "checkpoints": folder / "covariance-checkpoints"}

@@ -168,6 +168,13 @@ def test_the_graph_is_built_without_torch(tmp_path):
     assert "Job stats" in done.stdout
 
 
+def test_the_report_holds_tables_and_figures(finished, tmp_path):
+    finished.run("all", "--report", str(tmp_path / "report.html"))
+    report = (tmp_path / "report.html").read_text()
+    for name in (*TABLES, *FIGURES):
+        assert name in report
+
+
 def test_lint(tmp_path):
     done = Workflow(tmp_path).run("--lint", check=False)
     assert done.returncode == 0, done.stdout + done.stderr

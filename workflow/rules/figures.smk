@@ -9,7 +9,7 @@ rule figure:
         curves=shown("gap", lambda name: [f"{GAP}.csv".format(**vars(c)) for c in grid.figure_curves(CONFIG, name)]),
     output:
         pdf=f"{ROOT}/figures/{{figure}}.pdf",
-        png=f"{ROOT}/figures/{{figure}}.png",
+        png=report(f"{ROOT}/figures/{{figure}}.png", caption="../report/figure.rst", category="Figures"),
     params:
         job=lambda w: as_json(jobs.figure_job(CONFIG, w.figure)),
     log:

@@ -5,7 +5,7 @@ rule table:
     input:
         scores=lambda w: score_files(grid.table_cells(CONFIG, w.table)),
     output:
-        csv=f"{ROOT}/tables/{{table}}.csv",
+        csv=report(f"{ROOT}/tables/{{table}}.csv", caption="../report/table.rst", category="Tables"),
         tex=f"{ROOT}/tables/{{table}}.tex",
         markdown=f"{ROOT}/tables/{{table}}.md",
     params:
