@@ -1,13 +1,13 @@
-# `make tables` and `make test` build the environment when it is missing, and then run.
+# `make tables` (and figures) and `make test` build the environment when it is missing, and then run.
 PYTHON ?= python3
 CORES ?= $(shell getconf _NPROCESSORS_ONLN)
 ENV := .venv
 BIN := $(ENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: tables figures all test lint clean
-tables figures all: $(ENV)/installed
-	snakemake --cores $(CORES) $@
+.PHONY: tables test lint clean
+tables: $(ENV)/installed
+	snakemake --cores $(CORES) tables figures
 
 test: $(ENV)/installed
 	pytest

@@ -385,7 +385,11 @@ class TestPixels:
         assert to_uint8(x).flatten().tolist() == [0, 0, 0, 0, 1, 99, 100, 255, 255, 255, 255]
 
     def test_halves_go_up(self):
-        assert to_uint8(torch.zeros(1, 1, 1, 1)).item() == 128
+        below = torch.arange(255)
+        x = (2 * below + 1).double() / 255 - 1
+        exact = (x + 1) * 127.5 == below + 0.5
+        assert exact[below % 2 == 0].any()
+        assert torch.equal(to_uint8(x[exact].reshape(1, 1, 1, -1)).flatten(), (below[exact] + 1).to(torch.uint8))
 
     def test_channels_come_last(self):
         x = torch.arange(24).reshape(2, 3, 2, 2) / 127.5 - 1
