@@ -29,7 +29,10 @@ class SequenceAwareLoss:
 
 
 def antithetic_levels(num_images: int, num_train_timesteps: int, generator: torch.Generator) -> Tensor:
-    """Draw levels uniform on 1..N in antithetic pairs n, N + 1 - n; shape (num_images,), on the generator's device."""
+    """Draw levels uniform on 1..N in antithetic pairs n, N + 1 - n; shape (num_images,), on the generator's device.
+
+    As in the authors' program, num_images // 2 + 1 levels are drawn and then mirrored, so that one or two stay alone.
+    """
     half = torch.randint(
         1, num_train_timesteps + 1, (num_images // 2 + 1,), generator=generator, device=generator.device
     )

@@ -96,7 +96,7 @@ class DDIMStep:
     The predicted noise is not derived anew from a clamped x_0.
 
     Attributes:
-        eta: >= 0, the share of the posterior's standard deviation.
+        eta: 0..1, the share of the posterior's standard deviation.
         variance: "small", or "optimal" (plus the model's covariance).
         clip_sample: clamp the prediction of x_0 to [-1, 1].
     """
