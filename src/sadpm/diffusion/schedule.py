@@ -118,7 +118,7 @@ class NoiseSchedule:
     def error_coefficients(self) -> Tensor:
         """gamma_{1,n} sqrt(1 - abar_n) / sqrt(abar_n): how an error of the noise predictor enters one step, (N + 1,).
 
-        Written as beta_n / sqrt(alpha_n (1 - abar_n)); infinite where alpha_n = 0 (last level of ``jsd``). Entry 0 is NaN.
+        Written as beta_n / sqrt(alpha_n (1 - abar_n)); infinite where alpha_n = 0 (``jsd``). Entry 0 is NaN.
         """
         return self.betas / (self.alphas * self.betas_cumprod).sqrt()
 

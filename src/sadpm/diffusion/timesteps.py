@@ -52,8 +52,6 @@ def exact_timesteps(kind: str, num_train_timesteps: int, num_steps: int) -> list
             f"{kind!r} timesteps would run {len(levels)} steps instead of {num_steps}, "
             f"because {num_steps} does not divide {num_train_timesteps}"
         )
-    if levels[-1] > num_train_timesteps:
-        raise ValueError(f"{kind!r} timesteps leave 1..{num_train_timesteps} when there are {num_steps}: choose fewer")
     if any(lower >= upper for lower, upper in pairwise(levels)):
         raise ValueError(f"{kind!r} timesteps repeat a level when there are {num_steps}: choose fewer steps")
     return levels
