@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 from sadpm.diffusion.timesteps import exact_timesteps
 
 if TYPE_CHECKING:
-    from sadpm.config import Config, Figure, Grid
+    from sadpm.config import Config, Figure, Grid, Metric
+
+
+METRICS_OF_EXTRACTOR: Mapping[str, tuple[str, ...]] = {
+    "pixels": ("fd",),
+    "classifier": ("fd", "is"),
+    "inception": ("fd", "is", "kid", "precision", "recall"),
+}
 
 
 @dataclass(frozen=True, order=True)
@@ -82,6 +89,14 @@ def all_cells(config: Config) -> list[Cell]:
     return sorted(of_tables.union(*(figure_cells(config, name) for name in config.figures)))
 
 
+def metrics_of(config: Config, dataset: str) -> tuple[Metric, ...]:
+    """The metrics that a table or figure asks for on a data set, sorted; with a classifier FD and IS come for free."""
+    free: set[Metric] = {"fd", "is"} if config.datasets[dataset].extractor == "classifier" else {"fd"}
+    asked = [table.metric for table in config.tables.values() if any(dataset in grid.datasets for grid in table.grids)]
+    drawn = [f.metric for f in config.figures.values() if f.kind == "quality" and f.dataset == dataset]
+    return tuple(sorted(free.union(asked, drawn)))
+
+
 @dataclass(frozen=True, order=True)
 class Draw:
     """One set of samples of a given model: a cell without its dataset, model and seed."""
@@ -127,6 +142,12 @@ def reference_errors(config: Config) -> list[str]:
         for name, covariance in config.covariances.items()
         if covariance.recipe not in config.recipes
     ]
+    errors += [
+        f"models.{name}.checkpoint: {dataset!r} is not declared under datasets ({_names(config.datasets)})"
+        for name, model in config.models.items()
+        for dataset in model.checkpoint
+        if dataset not in config.datasets
+    ]
     for name, table in config.tables.items():
         if missing := _undeclared(config, f"tables.{name}", table, table.also):
             errors += missing
@@ -169,8 +190,11 @@ def _cell_errors(config: Config, place: str, cells: Iterable[Cell], metric: str 
     for cell in cells:
         recipe_name = config.covariances[cell.covariance].recipe
         recipe = config.recipes.get(recipe_name)
-        if metric == "is" and config.datasets[cell.dataset].extractor == "pixels":
-            errors[f"{place}.metric: 'is' needs class logits, and datasets.{cell.dataset}.extractor is 'pixels'"] = None
+        extractor = config.datasets[cell.dataset].extractor
+        if metric is not None and metric not in METRICS_OF_EXTRACTOR[extractor]:
+            possible = ", ".join(METRICS_OF_EXTRACTOR[extractor])
+            where = f"datasets.{cell.dataset}.extractor is {extractor!r}, which gives {possible}"
+            errors[f"{place}.metric: {metric!r} is not to be had: {where}"] = None
         if config.covariances[cell.covariance].kind != "fixed" and config.samplers[cell.sampler].variance == "large":
             errors[f"{place}: sampler {cell.sampler!r} has variance 'large', which a covariance would replace"] = None
         if not 1 <= cell.steps <= total:

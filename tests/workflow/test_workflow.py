@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from running import ENVIRONMENT, TEST_CONFIG, Workflow
+from running import ENVIRONMENT, REPOSITORY, TEST_CONFIG, Workflow
 
 from sadpm.artifacts import sha256
 
@@ -137,6 +137,28 @@ def test_a_killed_workflow_goes_on_where_training_was(finished, tmp_path):
     assert "resuming from" in (killed.results / "logs/digits/base/seed0/train.log").read_text()
     whole.run(target, config=config)
     assert sha256(killed.folder / weights) == sha256(whole.folder / weights)
+
+
+def test_a_configuration_given_by_name_stands_alone(tmp_path):
+    config = variant(tmp_path, lambda values: values.update(tables={"mine": values["tables"]["table3"]}, figures={}))
+    workflow = Workflow(tmp_path)
+    assert "Writing mine" in workflow.planned("all", config=config)
+    assert not any("table1" in line or "digits" in line for line in workflow.planned("all", config=config))
+
+
+def test_the_papers_grid_is_built_in_seconds(tmp_path):
+    start = time.monotonic()
+    planned = Workflow(tmp_path).planned("tables", "figures", config=REPOSITORY / "config" / "paper.yaml")
+    assert len(planned) > 1000
+    assert time.monotonic() - start < 30  # seconds, against hanging; benchmarks/ measures
+
+
+def test_released_weights_replace_training(tmp_path):
+    config = REPOSITORY / "config" / "paper-checkpoints.yaml"
+    workflow = Workflow(tmp_path)
+    missing = workflow.run("--dry-run", "table3", config=config, check=False)
+    assert missing.returncode == 1
+    assert "data/checkpoints/ddpm-celebahq-256" in missing.stdout + missing.stderr
 
 
 def test_a_mistake_in_the_configuration_shows_before_any_job(tmp_path):

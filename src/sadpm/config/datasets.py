@@ -1,0 +1,102 @@
+"""Data sets, with all that is fixed for each of them: network, training, heads, and how samples are scored."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from sadpm.config.section import Extractor, Section
+from sadpm.config.sources import Source
+
+
+class NetworkConfig(Section):
+    """The U-Net of Ho et al. (2020) as in SA-DPM's programs; image size and channels come from the data."""
+
+    block_out_channels: tuple[int, ...] = (128, 256, 256, 256)
+    layers_per_block: int = Field(2, ge=1)
+    attention_resolutions: tuple[int, ...] = (16,)
+    dropout: float = Field(0.1, ge=0, lt=1)
+    norm_num_groups: int = Field(32, ge=1)
+
+    @model_validator(mode="after")
+    def _groups_divide_channels(self) -> Self:
+        if not self.block_out_channels:
+            raise ValueError("block_out_channels needs at least one level, such as [128, 256]")
+        for channels in self.block_out_channels:
+            if channels < 1 or channels % self.norm_num_groups:
+                raise ValueError(
+                    f"block_out_channels: {channels} is not a multiple of norm_num_groups ({self.norm_num_groups})"
+                )
+        return self
+
+
+class TrainingConfig(Section):
+    """Optimisation of the noise predictor: Adam with a constant learning rate and an average of the weights."""
+
+    steps: int = Field(ge=1)
+    batch_size: int = Field(128, ge=1)
+    learning_rate: float = Field(2e-4, gt=0)
+    ema_decay: float = Field(0.9999, ge=0, lt=1)
+    max_grad_norm: float | None = Field(1.0, gt=0)
+    flip: bool = False
+    log_every: int = Field(100, ge=1)
+    checkpoint_every: int = Field(5000, ge=1)
+
+
+class HeadsConfig(Section):
+    """The NPR and SN heads on the frozen noise predictor, and the Analytic estimate that the same pass yields."""
+
+    steps: int = Field(500_000, ge=1)
+    batch_size: int = Field(128, ge=1)
+    learning_rate: float = Field(1e-4, gt=0)
+    ema_decay: float = Field(0.9999, ge=0, lt=1)
+    kind: Literal["simple", "complex"] = "simple"
+    backbone_dropout: bool = False
+    ms_eps: Literal["controlled", "plain"] = "controlled"
+    log_every: int = Field(100, ge=1)
+    checkpoint_every: int = Field(5000, ge=1)
+
+
+class ClassifierConfig(Section):
+    """The small classifier whose features and logits score the samples of small data sets."""
+
+    steps: int = Field(600, ge=1)
+    batch_size: int = Field(128, ge=1)
+    learning_rate: float = Field(3e-3, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
+
+
+class InceptionWeights(Section):
+    """Files of Inception weights, where they are not in the packages' usual cache."""
+
+    fid: str | None = None
+    inception_score: str | None = Field(None, alias="is")
+
+
+class DatasetConfig(Section):
+    """A data set with all that is fixed for it: network, training, heads, and how samples are scored."""
+
+    source: Source
+    extractor: Extractor
+    network: NetworkConfig
+    training: TrainingConfig
+    heads: HeadsConfig = HeadsConfig()
+    classifier: ClassifierConfig = ClassifierConfig()
+    weights: InceptionWeights = InceptionWeights()
+    reference: str | None = None
+    num_samples: int = Field(50_000, ge=2)
+    sampling_batch_size: int = Field(500, ge=50, multiple_of=50)
+
+    @model_validator(mode="after")
+    def _labels_for_the_classifier(self) -> Self:
+        if self.extractor == "classifier" and self.source.kind != "digits":
+            kind = self.source.kind
+            raise ValueError(f"extractor: 'classifier' is for the digits; for {kind!r} use 'inception' or 'pixels'")
+        return self
+
+    @model_validator(mode="after")
+    def _published_references_are_of_inception(self) -> Self:
+        if self.reference is not None and self.extractor != "inception":
+            raise ValueError("reference: published statistics are of Inception features; set extractor: inception")
+        return self

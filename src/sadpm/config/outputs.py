@@ -1,0 +1,95 @@
+"""Tables and figures."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from sadpm.config.section import Metric, Name, SamplerName, Section
+
+
+class Grid(Section):
+    """A rectangle of cells: the product of its lists."""
+
+    datasets: tuple[Name, ...] = Field(min_length=1)
+    models: tuple[Name, ...] = Field(min_length=1)
+    samplers: tuple[SamplerName, ...] = Field(min_length=1)
+    covariances: tuple[Name, ...] = ("fixed",)
+    steps: tuple[int, ...] = Field(min_length=1)
+    seeds: tuple[int, ...] | None = None
+
+
+class PartialGrid(Section):
+    """Further cells of a table; what is not said is as in the table."""
+
+    datasets: tuple[Name, ...] | None = None
+    models: tuple[Name, ...] | None = None
+    samplers: tuple[SamplerName, ...] | None = None
+    covariances: tuple[Name, ...] | None = None
+    steps: tuple[int, ...] | None = None
+    seeds: tuple[int, ...] | None = None
+
+
+class TableConfig(Grid):
+    """A table: one metric over a grid, and further cells in ``also``."""
+
+    title: str
+    metric: Metric
+    also: tuple[PartialGrid, ...] = ()
+
+    @property
+    def grids(self) -> list[Grid]:
+        """The table's rectangles of cells."""
+        whole = {key: getattr(self, key) for key in Grid.model_fields}
+        return [Grid(**whole), *(Grid(**{**whole, **part.model_dump(exclude_none=True)}) for part in self.also)]
+
+
+class IllustrationFigure(Section):
+    """Figure 1: one-dimensional chains whose small errors cancel or add up."""
+
+    kind: Literal["illustration"]
+    title: str
+    steps: int = Field(100, ge=2)
+    chains: int = Field(2000, ge=2)
+    error: float = Field(0.1, gt=0)
+
+
+class SamplesFigure(Section):
+    """Figures 2 and 3: samples of several models from the same noise, with real images beside."""
+
+    kind: Literal["samples"]
+    title: str
+    dataset: Name
+    models: tuple[Name, ...] = Field(min_length=1)
+    sampler: SamplerName = "ddpm"
+    covariance: Name = "fixed"
+    steps: tuple[int, ...] = Field(min_length=1)
+    columns: int = Field(8, ge=1)
+
+
+class GapFigure(Section):
+    """Figure 4: the estimation gap against the step, for several models."""
+
+    kind: Literal["gap"]
+    title: str
+    dataset: Name
+    models: tuple[Name, ...] = Field(min_length=1)
+    start: int = Field(300, ge=2)
+    num_images: int = Field(256, ge=1)
+
+
+class QualityFigure(Section):
+    """A metric against the number of sampling steps, for several models."""
+
+    kind: Literal["quality"]
+    title: str
+    metric: Metric
+    dataset: Name
+    models: tuple[Name, ...] = Field(min_length=1)
+    samplers: tuple[SamplerName, ...] = ("ddpm",)
+    covariance: Name = "fixed"
+    steps: tuple[int, ...] = Field(min_length=1)
+
+
+Figure = Annotated[IllustrationFigure | SamplesFigure | GapFigure | QualityFigure, Field(discriminator="kind")]
