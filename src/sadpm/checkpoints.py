@@ -8,8 +8,12 @@ from typing import Any
 
 from torch import Tensor
 
+from sadpm.artifacts import write_atomically, write_json
+from sadpm.tensor_files import read_tensors
+
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
+FORMER_WEIGHTS_FILE = "diffusion_pytorch_model.bin"
 
 # Options of diffusers' UNet2DModel for which our U-Net has one behaviour, hence one admissible value. The first group
 # is written to config.json, the second is left to diffusers' own defaults, which agree.
@@ -90,29 +94,24 @@ _RENAMINGS = (
 
 
 def write_folder(folder: Path, config: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
-    """Write the two files of a diffusers model folder."""
-    from safetensors.torch import save_file
+    """Write the two files of a diffusers model folder, each whole or not at all."""
+    from safetensors.torch import save
 
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
+    write_json(folder / CONFIG_FILE, config)
     # safetensors wants contiguous tensors, which those of a channels_last network are not
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}
-    save_file(tensors, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+    content = save(tensors, metadata={"format": "pt"})
+    write_atomically(folder / WEIGHTS_FILE, lambda file: file.write(content))
 
 
 def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Read what `write_folder` or diffusers wrote: the options, and the weights in float32 under today's names."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     try:
         config: dict[str, Any] = json.loads((folder / CONFIG_FILE).read_text())
     except ValueError as error:
         raise ValueError(f"{folder / CONFIG_FILE} is not JSON: {error}") from error
-    try:
-        state = load_file(folder / WEIGHTS_FILE)
-    except SafetensorError as error:
-        raise ValueError(f"{folder / WEIGHTS_FILE} is not a safetensors file: {error}") from error
+    names = (WEIGHTS_FILE, FORMER_WEIGHTS_FILE)
+    state = read_tensors(folder / next((name for name in names if (folder / name).exists()), WEIGHTS_FILE))
     return config, {_rename_former_attention(key): tensor.float() for key, tensor in state.items()}
 
 

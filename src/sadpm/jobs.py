@@ -7,14 +7,17 @@ the jobs whose argument changed and what follows from them, and a logged command
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from sadpm.config import (
+    CheckpointConfig,
     ClassifierConfig,
     Config,
     CovarianceConfig,
+    Extractor,
     Figure,
     HeadsConfig,
+    InceptionWeights,
     Metric,
     NetworkConfig,
     RecipeConfig,
@@ -22,17 +25,16 @@ from sadpm.config import (
     ScheduleConfig,
     Section,
     SequenceConfig,
+    Source,
     TrainingConfig,
 )
-from sadpm.grid import Cell, Draw, GapCurve, figure_cells, figure_curves, table_cells
-
-Extractor = Literal["classifier", "pixels"]
+from sadpm.grid import Cell, Draw, GapCurve, figure_cells, figure_curves, metrics_of, table_cells
 
 
 class DataJob(Section):
     """Make the one uint8 array of a data set."""
 
-    source: str
+    source: Source
 
 
 class ClassifierJob(Section):
@@ -42,9 +44,11 @@ class ClassifierJob(Section):
 
 
 class ReferenceJob(Section):
-    """Measure the feature statistics of the real images."""
+    """Measure the feature statistics of the real images, or import published ones."""
 
     extractor: Extractor
+    weights: InceptionWeights = InceptionWeights()
+    metrics: tuple[Metric, ...] = ("fd",)
 
 
 class TrainJob(Section):
@@ -55,6 +59,13 @@ class TrainJob(Section):
     training: TrainingConfig
     sequence: SequenceConfig | None
     seed: int
+
+
+class ImportJob(Section):
+    """Read one noise predictor from a released checkpoint."""
+
+    checkpoint: CheckpointConfig
+    network: NetworkConfig
 
 
 class CovarianceJob(Section):
@@ -80,6 +91,7 @@ class SampleJob(Section):
     schedule: ScheduleConfig
     chains: tuple[Chain, ...]
     num_samples: int
+    batch_size: int
     seed: int
 
 
@@ -92,6 +104,8 @@ class ScoreJob(Section):
     draws: tuple[Draw, ...]
     recipes: tuple[str, ...]
     extractor: Extractor
+    weights: InceptionWeights = InceptionWeights()
+    metrics: tuple[Metric, ...] = ("fd",)
 
 
 class GapJob(Section):
@@ -139,6 +153,11 @@ def train_job(config: Config, dataset: str, model: str, seed: int) -> TrainJob:
     )
 
 
+def import_job(config: Config, dataset: str, model: str) -> ImportJob:
+    """The import of a model that the grid takes from a checkpoint, the same for all seeds."""
+    return ImportJob(checkpoint=config.models[model].checkpoint[dataset], network=config.datasets[dataset].network)
+
+
 def sample_job(config: Config, run: str, draws: tuple[Draw, ...]) -> SampleJob:
     """The sampling of several of a run's cells."""
     dataset, _, seed = parse_run(run)
@@ -146,6 +165,7 @@ def sample_job(config: Config, run: str, draws: tuple[Draw, ...]) -> SampleJob:
         schedule=config.schedule,
         chains=tuple(_chain(config, draw) for draw in draws),
         num_samples=config.datasets[dataset].num_samples,
+        batch_size=config.datasets[dataset].sampling_batch_size,
         seed=seed,
     )
 
@@ -160,7 +180,15 @@ def score_job(config: Config, run: str, draws: tuple[Draw, ...]) -> ScoreJob:
         draws=draws,
         recipes=tuple(config.covariances[draw.covariance].recipe for draw in draws),
         extractor=config.datasets[dataset].extractor,
+        weights=config.datasets[dataset].weights,
+        metrics=metrics_of(config, dataset),
     )
+
+
+def reference_job(config: Config, dataset: str) -> ReferenceJob:
+    """The statistics of a data set's real images."""
+    entry = config.datasets[dataset]
+    return ReferenceJob(extractor=entry.extractor, weights=entry.weights, metrics=metrics_of(config, dataset))
 
 
 def parse_run(run: str) -> tuple[str, str, int]:

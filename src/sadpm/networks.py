@@ -210,6 +210,14 @@ class UNet(nn.Module):
         embedding: Tensor = self.time_embedding(sinusoid.to(self.conv_in.weight.dtype))
         return embedding
 
+    @classmethod
+    def for_images(cls, shape: Sequence[int], **options: Any) -> "UNet":
+        """Build the network for images of this shape (n, H, W, C); ValueError tells what does not fit."""
+        _, height, width, channels = shape
+        if height != width:
+            raise ValueError(f"images must be square, not {height}x{width}")
+        return cls(sample_size=height, in_channels=channels, **options)
+
     @property
     def config(self) -> dict[str, Any]:
         """The options as diffusers writes them into config.json."""

@@ -8,6 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+# Of the log of a noise predictor's training: the step, and what enters the history there.
+LOSS_COLUMNS = ("step", "loss", "simple", "sequence")
+
 
 class TrainingState:
     """A module, the exponential moving average (EMA) of its weights, Adam, the step number, and the history of losses.

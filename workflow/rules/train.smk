@@ -1,21 +1,24 @@
-"""One noise predictor for each data set, model and seed."""
+"""One noise predictor for each data set, model and seed: trained, or read from a checkpoint."""
 
 
 rule train:
+    wildcard_constraints:
+        run=runs_of(imported=False),
     input:
-        images=f"{DATA}/images.npy",
+        images=lambda w: images_of(w.run),
     output:
-        model=[f"{ROOT}/{RUN}/{file}" for file in MODEL],
-        losses=f"{ROOT}/{RUN}/log.csv",
-        report=f"{ROOT}/{RUN}/training.json",
+        model=[f"{ROOT}/{{run}}/{file}" for file in MODEL],
+        losses=f"{ROOT}/{{run}}/log.csv",
+        report=f"{ROOT}/{{run}}/training.json",
     params:
-        job=lambda w: as_json(jobs.train_job(CONFIG, w.dataset, w.model, int(w.seed))),
+        job=lambda w: as_json(jobs.train_job(CONFIG, *jobs.parse_run(w.run))),
         model=lambda w, output: folder_of(output.model),
-        checkpoints=f"{CHECKPOINTS}/{RUN}/train",
+        about=lambda w: about(w.run),
+        checkpoints=f"{CHECKPOINTS}/{{run}}/train",
     log:
-        f"{LOG}/{RUN}/train.log",
+        f"{LOG}/{{run}}/train.log",
     benchmark:
-        f"{BENCHMARK}/{RUN}/train.tsv"
+        f"{BENCHMARK}/{{run}}/train.tsv"
     threads: 1
     priority: 10
     resources:
@@ -25,8 +28,40 @@ rule train:
     conda:
         "../../environment.yml"
     message:
-        "Training {wildcards.model} on {wildcards.dataset}, seed {wildcards.seed}"
+        "Training {params.about}"
     shell:
         "exec python -m sadpm.stages.train --params {params.job:q} --images {input.images}"
         " --model {params.model} --log {output.losses} --report {output.report}"
         " --checkpoints {params.checkpoints} 2> {log}"
+
+
+rule import_model:
+    wildcard_constraints:
+        run=runs_of(imported=True),
+    input:
+        images=lambda w: images_of(w.run),
+        checkpoint=lambda w: checkpoint_of(w.run),
+    output:
+        model=[f"{ROOT}/{{run}}/{file}" for file in MODEL],
+        losses=f"{ROOT}/{{run}}/log.csv",
+        report=f"{ROOT}/{{run}}/training.json",
+    params:
+        job=lambda w: as_json(jobs.import_job(CONFIG, *jobs.parse_run(w.run)[:2])),
+        model=lambda w, output: folder_of(output.model),
+        about=lambda w: about(w.run),
+    log:
+        f"{LOG}/{{run}}/import_model.log",
+    benchmark:
+        f"{BENCHMARK}/{{run}}/import_model.tsv"
+    threads: 1
+    priority: 10
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    conda:
+        "../../environment.yml"
+    message:
+        "Importing {params.about}"
+    shell:
+        "exec python -m sadpm.stages.import_model --params {params.job:q} --images {input.images}"
+        " --model {params.model} --log {output.losses} --report {output.report} 2> {log}"

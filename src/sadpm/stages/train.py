@@ -1,6 +1,5 @@
 """Train one noise predictor: the DDPM baseline or SA-K."""
 
-import tempfile
 import time
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from sadpm.diffusion.losses import PredictNoise, SequenceAwareLoss, antithetic_l
 from sadpm.diffusion.schedule import NoiseSchedule, network_time
 from sadpm.jobs import TrainJob
 from sadpm.networks import UNet, save_unet
-from sadpm.optimisation import TrainingState
+from sadpm.optimisation import LOSS_COLUMNS, TrainingState
 from sadpm.progress import progress
 from sadpm.randomness import generator, position_seed
 from sadpm.resume import Checkpoints
@@ -47,8 +46,9 @@ def train(params: TrainJob, images: Path, model: Path, log: Path, report: Path, 
         if state.step % training.checkpoint_every == 0 and state.step < training.steps:
             saved.save(state.step, state.state_dict())
 
-    save_model(state.ema, model)
-    rows = [("step", "loss", "simple", "sequence"), *state.history]
+    assert isinstance(state.ema, UNet)
+    save_unet(state.ema, model)
+    rows = [LOSS_COLUMNS, *state.history]
     write_text(log, "".join(",".join(map(str, row)) + "\n" for row in rows))
     seconds = time.monotonic() - begun
     facts = {"seconds": seconds, "steps_in_this_process": training.steps - first, "device": device_name(device)}
@@ -58,13 +58,10 @@ def train(params: TrainJob, images: Path, model: Path, log: Path, report: Path, 
 
 def new_network(params: TrainJob, shape: tuple[int, ...]) -> UNet:
     """Return an initialised U-Net for images of this shape (n, H, W, C)."""
-    _, height, width, channels = shape
-    if height != width:
-        raise UserError(f"the network needs square images, not {height}x{width}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(position_seed(params.seed, "initialisation", 0))
         try:
-            return UNet(sample_size=height, in_channels=channels, **params.network.model_dump())
+            return UNet.for_images(shape, **params.network.model_dump())
         except ValueError as error:
             raise UserError(f"network: {error}") from error
 
@@ -88,16 +85,6 @@ def loss_at(
     return sequence_aware_loss(
         _predictor(network), schedule, x0, n, noise, lam=sequence.lam, weights=sequence.weights, window_start=start
     )
-
-
-def save_model(network: torch.nn.Module, folder: Path) -> None:
-    """Write the folder's files, each whole or not at all."""
-    assert isinstance(network, UNet)
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".model") as temporary:
-        save_unet(network, temporary)
-        for file in sorted(Path(temporary).iterdir()):
-            file.replace(folder / file.name)
 
 
 def _predictor(network: torch.nn.Module) -> PredictNoise:

@@ -1,0 +1,46 @@
+"""Take one noise predictor from a released checkpoint."""
+
+import time
+from pathlib import Path
+
+import torch
+
+from sadpm.artifacts import UserError, provenance, write_json, write_text
+from sadpm.data import load_pixels
+from sadpm.jobs import ImportJob
+from sadpm.networks import UNet, save_unet
+from sadpm.optimisation import LOSS_COLUMNS
+from sadpm.released import layout, load_released
+from sadpm.stages import command
+
+
+def import_model(params: ImportJob, images: Path, model: Path, log: Path, report: Path) -> None:
+    """Write what training would have written: a folder that diffusers opens, a log (without losses), and a report."""
+    begun = time.monotonic()
+    checkpoint = Path(params.checkpoint.path)
+    unet = load_released(checkpoint, params.checkpoint.format, empty_network(params, load_pixels(images).shape))
+    made = provenance(params, images=images, checkpoint=checkpoint)
+    save_unet(unet, model)
+    write_text(log, ",".join(LOSS_COLUMNS) + "\n")
+    facts = {
+        "imported": True,
+        "source": params.checkpoint.path,
+        "sha256": made["inputs"]["checkpoint"],
+        "layout": layout(checkpoint, params.checkpoint.format),
+        "parameters": sum(parameter.numel() for parameter in unet.parameters()),
+        "seconds": time.monotonic() - begun,
+    }
+    write_json(report, {**facts, "torch": torch.__version__, "provenance": made})
+
+
+def empty_network(params: ImportJob, shape: tuple[int, ...]) -> UNet:
+    """Return the data set's U-Net for images of this shape (n, H, W, C), without memory for its weights."""
+    try:
+        with torch.device("meta"):
+            return UNet.for_images(shape, **params.network.model_dump())
+    except ValueError as error:
+        raise UserError(f"network: {error}") from error
+
+
+if __name__ == "__main__":
+    command(import_model)
