@@ -1,0 +1,105 @@
+"""Which jobs the workflow runs for a table or figure: what the rules' inputs say, without Snakemake.
+
+The tests hold it against Snakemake's own dry run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from sadpm.config import Config
+from sadpm.grid import Cell, Draw, figure_cells, figure_curves, runs_by_draws, table_cells
+
+RULES = (
+    "prepare_data",
+    "train_classifier",
+    "measure_reference",
+    "import_model",
+    "train",
+    "fit_covariances",
+    "sample",
+    "score",
+    "measure_gap",
+    "table",
+    "figure",
+)
+
+
+class Job(NamedTuple):
+    """One job of the workflow; ``name`` is a table's or figure's, ``start`` and ``num_images`` are a gap curve's."""
+
+    rule: str
+    dataset: str = ""
+    model: str = ""
+    seed: int = 0
+    draws: tuple[Draw, ...] = ()
+    start: int = 0
+    num_images: int = 0
+    name: str = ""
+
+
+class JobGraph:
+    """The jobs of an experiment, found from what needs them."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        packs = runs_by_draws(config).items()
+        self._packs = {(run, draw): draws for draws, runs in packs for run in runs for draw in draws}
+
+    def outputs(self) -> list[Job]:
+        """Return the jobs that make the tables and figures."""
+        tables = [Job("table", name=name) for name in self._config.tables]
+        return tables + [Job("figure", name=name) for name in self._config.figures]
+
+    def closure(self, jobs: Sequence[Job]) -> list[Job]:
+        """Return the jobs and all that they need, each once."""
+        found: dict[Job, None] = {}
+        waiting = list(jobs)
+        while waiting:
+            job = waiting.pop()
+            if job not in found:
+                found[job] = None
+                waiting += self._needs(job)
+        return list(found)
+
+    def _needs(self, job: Job) -> Iterator[Job]:
+        match job.rule:
+            case "table":
+                yield from self._of_cells("score", table_cells(self._config, job.name))
+            case "figure":
+                yield from self._of_figure(job.name)
+            case "score":
+                yield job._replace(rule="sample")
+                yield Job("measure_reference", job.dataset)
+            case "sample":
+                yield self._model(job)
+                if any(self._config.covariances[draw.covariance].kind != "fixed" for draw in job.draws):
+                    yield Job("fit_covariances", job.dataset, job.model, job.seed)
+            case "fit_covariances" | "measure_gap":
+                yield self._model(job)
+                yield Job("prepare_data", job.dataset)
+            case "measure_reference":
+                yield Job("prepare_data", job.dataset)
+                if self._config.datasets[job.dataset].extractor == "classifier":
+                    yield Job("train_classifier", job.dataset)
+            case "train" | "import_model" | "train_classifier":
+                yield Job("prepare_data", job.dataset)
+
+    def _of_cells(self, rule: str, cells: Iterable[Cell]) -> Iterator[Job]:
+        for cell in cells:
+            run = f"{cell.dataset}/{cell.model}/seed{cell.seed}"
+            draws = self._packs[run, Draw(cell.sampler, cell.covariance, cell.steps)]
+            yield Job(rule, cell.dataset, cell.model, cell.seed, draws)
+
+    def _of_figure(self, name: str) -> Iterator[Job]:
+        figure = self._config.figures[name]
+        if figure.kind == "samples":
+            yield Job("prepare_data", figure.dataset)
+        yield from self._of_cells("sample" if figure.kind == "samples" else "score", figure_cells(self._config, name))
+        for curve in figure_curves(self._config, name):
+            yield Job("measure_gap", **vars(curve))
+
+    def _model(self, job: Job) -> Job:
+        imported = job.dataset in self._config.models[job.model].checkpoint
+        return Job("import_model" if imported else "train", job.dataset, job.model, job.seed)
