@@ -13,7 +13,17 @@ from sadpm.grid import Cell
 from sadpm.jobs import TableJob
 from sadpm.stages import command
 from sadpm.stages.table import table
-from sadpm.tables import COLUMNS, escape_latex, escape_markdown, from_csv, long_table, to_latex, to_markdown, wide_table
+from sadpm.tables import (
+    COLUMNS,
+    caption,
+    escape_latex,
+    escape_markdown,
+    from_csv,
+    long_table,
+    to_latex,
+    to_markdown,
+    wide_table,
+)
 
 LABELS = {
     "model": {"base": "Baseline", "sa2": "SA-2 (λ = 1)"},
@@ -74,13 +84,14 @@ class TestLongTable:
         frame = make_frame({("digits", "sa2", 3, "ddim", "npr", 10): 8.5}, "is")
         assert list(frame.columns) == list(COLUMNS)
         row = frame.iloc[0].to_dict()
-        assert pd.isna(row.pop("reference_n"))
+        assert all(pd.isna(row.pop(column)) for column in ("reference_n", "published", "difference"))
         assert row == {
             "table": "t", "dataset": "digits", "model": "sa2", "sampler": "ddim", "covariance": "npr", "recipe": "bao",
             "timesteps": "linear", "clip_sample": True, "max_variance_pixels": 1.0, "steps": 10, "seed": 3,
             "metric": "is", "label": "IS (digits classifier)", "value": 8.5, "spread_within": 0.2, "n": 1000,
             "network_calls": 10, "seconds": 1.25, "device": "cpu", "sha256_samples": "5a" * 32,
-            "sha256_model": "30" * 32, "sha256_reference": "4e" * 32, "code": "0.1.0+abc",
+            "sha256_model": "30" * 32, "sha256_reference": "4e" * 32, "code": "0.1.0+abc", "notes": "",
+            "published_source": "",
         }  # fmt: skip
 
     def test_order_is_the_jobs_whatever_order_the_scores_have(self):
@@ -146,7 +157,9 @@ class TestWideTable:
         assert index.tolist() == [(*block, m, "fixed") for block in blocks for m in ("zero", "alpha")]
 
     @pytest.mark.parametrize(
-        ("metric", "best"), [("fd", [[True, False], [False, True]]), ("is", [[False, True], [True, False]])]
+        ("metric", "best"),
+        [(metric, [[True, False], [False, True]]) for metric in ("fd", "kid")]
+        + [(metric, [[False, True], [True, False]]) for metric in ("is", "precision", "recall")],
     )
     def test_best(self, metric, best):
         assert wide_table(make_frame(TWO_MODELS, metric)).best.to_numpy().tolist() == best
@@ -281,6 +294,14 @@ class TestRendering:
         text = to_markdown(long_table(make_job(cells), scores), "T", LABELS)
         assert "FD (digits classifier) for digits, FD (pixels) for faces; lower is better." in text
         assert "1,000 generated and 1,797 real for digits, 64 generated and 100 real for faces." in text
+
+    def test_caption_repeats_each_note_once(self):
+        cells = [Cell(dataset, model, 0, "ddpm", "fixed", 5) for dataset in ("digits", "faces") for model in "ab"]
+        notes = {"digits": ["n = 60 < 2,048: FID is biased"], "faces": ["n = 60 < 2,048: FID is biased", "Other"]}
+        scores = [make_score(cell, 1.0, notes=notes[cell.dataset]) for cell in cells]
+        frame = long_table(make_job(cells), scores)
+        assert frame["notes"].tolist()[1:3] == ["n = 60 < 2,048: FID is biased", "n = 60 < 2,048: FID is biased; Other"]
+        assert "1,797 real. n = 60 < 2,048: FID is biased. Other. Results of" in caption(frame, "T", LABELS)
 
     def test_single_cell_keeps_its_model(self):
         frame = make_frame({("digits", "sa2", 0, "ddim", "npr", 1): 3.14159})

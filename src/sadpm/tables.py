@@ -20,12 +20,15 @@ Labels = Mapping[str, Mapping[str, str]]
 
 BLOCK = ["dataset", "sampler"]
 AXES = [*BLOCK, "model", "covariance"]
-BETTER = {"fd": ("lower", "min"), "is": ("higher", "max")}
+BETTER = {metric: ("lower", "min") for metric in ("fd", "kid")} | {
+    metric: ("higher", "max") for metric in ("is", "precision", "recall")
+}
 COLUMNS: dict[str, Any] = {
     "table": str, "dataset": str, "model": str, "sampler": str, "covariance": str, "recipe": str, "timesteps": str,
     "clip_sample": bool, "max_variance_pixels": float, "steps": int, "seed": int, "metric": str, "label": str,
     "value": float, "spread_within": float, "n": int, "reference_n": "Int64", "network_calls": int, "seconds": float,
-    "device": str, "sha256_samples": str, "sha256_model": str, "sha256_reference": str, "code": str,
+    "device": str, "sha256_samples": str, "sha256_model": str, "sha256_reference": str, "code": str, "notes": str,
+    "published": float, "difference": float, "published_source": str,
 }  # fmt: skip
 TIMESTEPS_IN_WORDS = {
     "uniform": "levels 1, 1 + s, 1 + 2s, … with s = N/T for T of N steps",
@@ -67,25 +70,28 @@ class WideTable:
         std: sample standard deviation over seeds, NaN for fewer than two.
         best: whether the mean, as printed, is the best of its column within the block of dataset and sampler;
             equal ones all are, and one without a rival is not.
+        published: the published value, NaN where the user gave none.
         digits: decimals printed for each data set.
     """
 
     mean: DataFrame
     std: DataFrame
     best: DataFrame
+    published: DataFrame
     digits: Mapping[str, int]
 
 
 def wide_table(frame: DataFrame) -> WideTable:
     """Average a long table over seeds; names keep their order, so that the baseline, listed first, comes first."""
     in_order = {axis: pd.CategoricalDtype(list(frame[axis].unique()), ordered=True) for axis in AXES}
-    values = frame.astype(in_order).groupby([*AXES, "steps"], observed=True)["value"]
-    mean, std = values.mean().unstack("steps"), values.std(ddof=1).unstack("steps")
+    cells = frame.astype(in_order).groupby([*AXES, "steps"], observed=True)
+    mean, std = cells["value"].mean().unstack("steps"), cells["value"].std(ddof=1).unstack("steps")
+    published = cells["published"].mean().unstack("steps")
     digits = {str(dataset): _digits(rows) for dataset, rows in mean.groupby(level="dataset", observed=True)}
     printed = mean.apply(lambda row: row.map(lambda x: float(f"{x:.{digits[row.name[0]]}f}")), axis=1)
     block = printed.groupby(level=BLOCK, observed=True)
     best = printed.eq(block.transform(BETTER[frame["metric"].iloc[0]][1])) & block.transform("count").ge(2)
-    return WideTable(mean, std, best, digits)
+    return WideTable(mean, std, best, published, digits)
 
 
 def caption(frame: DataFrame, title: str, labels: Labels) -> str:
@@ -96,12 +102,14 @@ def caption(frame: DataFrame, title: str, labels: Labels) -> str:
     if fixed := [axis for axis in AXES if axis not in _varying(frame, AXES)]:
         names = (f"{axis} {_label(labels, axis, frame[axis].iloc[0])}" for axis in fixed)
         sentences.append(f"All rows: {', '.join(names)}")
-    sentences += [f"Images behind each number: {_by_dataset(frame, _images)}", _seeds(frame)]
+    sentences += [f"Images behind each number: {_by_dataset(frame, _images)}", *_notes(frame), _seeds(frame)]
     if wide.best.to_numpy().any():
         blocks = " and ".join(axis for axis in BLOCK if frame[axis].nunique() > 1)
         sentences.append(f"Bold: best mean of each column{f' for each {blocks}' if blocks else ''}")
     if wide.mean.isna().to_numpy().any():
         sentences.append("A dash: not run")
+    if sources := [source for source in frame["published_source"].dropna().unique() if source]:
+        sentences.append(f"In parentheses: the published value ({'; '.join(sources)}), and ours minus it")
     recipes = list(frame.groupby("recipe", sort=False))
     sentences += [f"Recipe {_recipe(str(name), rows, labels, len(recipes) > 1)}" for name, rows in recipes]
     return ". ".join(sentences) + "."
@@ -132,7 +140,10 @@ def to_markdown(frame: DataFrame, title: str, labels: Labels) -> str:
     rows = [heads, [":--"] * len(axes) + ["--:"] * len(wide.mean.columns)]
     for names, numbers in _printed(wide):
         dash = "\N{EN DASH}"
-        texts = ((f"**{mean}**" if best else mean or dash) + f" ± {std}" * bool(std) for mean, std, best in numbers)
+        texts = (
+            (f"**{mean}**" if best else mean or dash) + f" ± {std}" * bool(std) + f" ({published})" * bool(published)
+            for mean, std, best, published in numbers
+        )
         rows.append([*(escape_markdown(_label(labels, axis, names[axis])) for axis in axes), *texts])
     lines = (f"| {' | '.join(row)} |" for row in rows)
     return "\n".join([escape_markdown(caption(frame, title, labels)), "", *lines, ""])
@@ -164,7 +175,8 @@ def _long_row(job: TableJob, cell: Cell, score: Mapping[str, Any]) -> dict[str, 
         "reference_n": metric.get("reference_n"),
         **{key: score[key] for key in ("network_calls", "seconds", "device")},
         **{f"sha256_{key}": source["inputs"].get(key, "") for key in ("samples", "model", "reference")},
-        "code": source["code"],
+        "code": source["code"], "notes": "; ".join(metric.get("notes", ())),
+        "published": math.nan, "difference": math.nan, "published_source": "",
     }  # fmt: skip
 
 
@@ -203,22 +215,25 @@ def _latex_body(wide: WideTable, axes: list[str], labels: Labels, errors: bool) 
         elif len(axes) > 1 and "model" in new:
             lines.append(r"\addlinespace")
         cells = [escape_latex(_label(labels, a, names[a])) if a == axes[-1] or a in new else "" for a in axes]
-        for mean, std, best in numbers:
-            cells.append(rf"\textbf{{{mean}}}" if best else mean or "--")
+        for mean, std, best, published in numbers:
+            beside = rf"{{\tiny\,({published})}}" if published else ""
+            cells.append((rf"\textbf{{{mean}}}" if best else mean or "--") + beside)
             cells += [rf"{{\tiny\,$\pm$\,{std}}}" if std else ""] if errors else []
         lines.append(" & ".join(cells) + r" \\")
         above = names
     return lines
 
 
-def _printed(wide: WideTable) -> Iterator[tuple[dict[str, str], list[tuple[str, str, bool]]]]:
-    """Each row's names by axis; and of each column the mean, the deviation ("" where there is none) and the mark."""
+def _printed(wide: WideTable) -> Iterator[tuple[dict[str, str], list[tuple[str, str, bool, str]]]]:
+    """Each row's names by axis; of each column mean, deviation, mark, and published value with our difference."""
     for position, names in enumerate(wide.mean.index):
         row = dict(zip(AXES, map(str, names), strict=True))
         digits = wide.digits[row["dataset"]]
         values = (table.iloc[position] for table in (wide.mean, wide.std))
         mean, std = (["" if math.isnan(x) else f"{x:.{digits}f}" for x in numbers] for numbers in values)
-        yield row, list(zip(mean, std, map(bool, wide.best.iloc[position]), strict=True))
+        given = zip(wide.mean.iloc[position], wide.published.iloc[position], strict=True)
+        published = ["" if math.isnan(p) else f"{p:.{digits}f}, {m - p:+.{digits}f}" for m, p in given]
+        yield row, list(zip(mean, std, map(bool, wide.best.iloc[position]), published, strict=True))
 
 
 def _type_size(body: list[str]) -> str:
@@ -230,6 +245,11 @@ def _type_size(body: list[str]) -> str:
 def _images(rows: DataFrame) -> str:
     real = rows["reference_n"].dropna()
     return f"{rows['n'].iloc[0]:,} generated" + (f" and {int(real.iloc[0]):,} real" if len(real) else "")
+
+
+def _notes(frame: DataFrame) -> list[str]:
+    """Each distinct note once; other readers than `from_csv` make a gap of a cell without notes."""
+    return list(dict.fromkeys(note for notes in frame["notes"].dropna() for note in notes.split("; ") if note))
 
 
 def _seeds(frame: DataFrame) -> str:

@@ -4,6 +4,7 @@
 rule table:
     input:
         scores=lambda w: score_files(grid.table_cells(CONFIG, w.table)),
+        published=[CONFIG.published] if CONFIG.published else [],
     output:
         csv=report(f"{ROOT}/tables/{{table}}.csv", caption="../report/table.rst", category="Tables"),
         tex=f"{ROOT}/tables/{{table}}.tex",
@@ -24,4 +25,4 @@ rule table:
         "Writing {wildcards.table}"
     shell:
         "exec python -m sadpm.stages.table --params {params.job:q} --scores {input.scores}"
-        " --csv {output.csv} --tex {output.tex} --markdown {output.markdown} 2> {log}"
+        " --published {input.published} --csv {output.csv} --tex {output.tex} --markdown {output.markdown} 2> {log}"

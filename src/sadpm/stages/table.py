@@ -1,16 +1,27 @@
 """Collect scores into a table: a long CSV, and LaTeX and Markdown rendered from that file's text."""
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from sadpm.artifacts import read_json, write_text
 from sadpm.jobs import TableJob
+from sadpm.published import beside, read_published, unused
 from sadpm.stages import command
 from sadpm.tables import from_csv, long_table, to_latex, to_markdown
 
 
-def table(params: TableJob, scores: list[Path], csv: Path, tex: Path, markdown: Path) -> None:
-    """Write one table in three forms."""
-    text = long_table(params, map(read_json, scores)).to_csv(index=False)
+def table(
+    params: TableJob, scores: Sequence[Path], csv: Path, tex: Path, markdown: Path, published: Sequence[Path] = ()
+) -> None:
+    """Write one table in three forms; ``published`` is the user's file of published values, if there is one."""
+    frame = long_table(params, map(read_json, scores))
+    for path in published:
+        values = read_published(path.read_text(), str(path))
+        frame = beside(frame, values)
+        for cell in unused(frame, values):
+            print(f"{path}: {params.name} has no cell {cell}", file=sys.stderr)
+    text = frame.to_csv(index=False)
     frame = from_csv(text)
     write_text(csv, text)
     write_text(tex, to_latex(frame, params.title, params.labels))
