@@ -55,6 +55,6 @@ def test_provenance_names_code_job_and_inputs(tmp_path):
     (tmp_path / "in").write_bytes(b"")
     record = provenance(DataJob(source="digits"), data=tmp_path / "in")
     assert record["code"] == code_version()
-    assert record["job"] == {"source": "digits"}
+    assert record["job"] == {"source": {"kind": "digits"}}
     assert record["inputs"]["data"].startswith("e3b0c442")
     json.dumps(record)

@@ -1,14 +1,19 @@
 """Frechet distance and Inception Score against closed forms, properties and the two libraries the field uses."""
 
 import warnings
-from io import BytesIO
 
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sadpm.metrics import FeatureStatistics, frechet_distance, inception_score
+from sadpm.metrics import (
+    FeatureStatistics,
+    frechet_distance,
+    inception_score,
+    kernel_inception_distance,
+    precision_recall,
+)
 
 
 def _features(rng, n, d):
@@ -226,36 +231,7 @@ class TestFeatureStatistics:
         statistics.covariance[:] = 0
         _assert_same(statistics, _statistics(features), tolerance=0)
 
-    @pytest.mark.parametrize("through", ["path", "file"])
-    def test_save_and_load(self, tmp_path, through):
-        features = _features(np.random.default_rng(4), 50, 4)
-        statistics = _statistics(features[:30])
-        file = tmp_path / "reference" if through == "path" else BytesIO()
-        statistics.save(file, extractor="digits", dataset_hash="ab12")
-        if through == "file":
-            file.seek(0)
-        loaded = FeatureStatistics.load(file)
-        assert loaded.metadata == {"extractor": "digits", "dataset_hash": "ab12"}
-        _assert_same(statistics, loaded)
-        loaded.update(features[30:])
-        _assert_same(_statistics(features), loaded)
-
-    def test_file_is_readable_without_us(self, tmp_path):
-        statistics = _statistics(_features(np.random.default_rng(5), 50, 4))
-        statistics.save(tmp_path / "reference.npz", extractor="digits")
-        with np.load(tmp_path / "reference.npz") as archive:
-            assert sorted(archive.files) == ["extractor", "mu", "n", "sigma"]
-            assert (archive["mu"] == statistics.mean).all()
-            assert (archive["sigma"] == statistics.covariance).all()
-            assert archive["n"] == 50
-
-    def test_same_statistics_give_same_bytes(self):
-        files = [BytesIO(), BytesIO()]
-        for file in files:
-            _statistics(_features(np.random.default_rng(6), 50, 4)).save(file, extractor="digits")
-        assert files[0].getvalue() == files[1].getvalue()
-
-    def test_errors(self, tmp_path):
+    def test_errors(self):
         statistics = FeatureStatistics()
         for features, message in (
             (np.zeros(3), r"shape \(batch, d\)"),
@@ -273,12 +249,6 @@ class TestFeatureStatistics:
             statistics.update(np.ones((1, 2)))
         with pytest.raises(ValueError, match="dimension 2, those before had 3"):
             statistics.merge(_statistics(np.ones((1, 2))))
-        statistics.update(np.zeros((1, 3)))
-        with pytest.raises(ValueError, match="may not be called mu, n"):
-            statistics.save(BytesIO(), n="1", mu="x")
-        np.savez(tmp_path / "other.npz", mu=np.zeros(3), sigma=np.eye(3))
-        with pytest.raises(ValueError, match=r"other\.npz: no n in this npz, found mu, sigma"):
-            FeatureStatistics.load(tmp_path / "other.npz")
 
 
 def _torch_fidelity_score(logits, **settings_of_score):
@@ -354,3 +324,64 @@ class TestInceptionScore:
     def test_errors(self, logits, splits, message):
         with pytest.raises(ValueError, match=message):
             inception_score(logits, splits=splits)
+
+
+@pytest.fixture(scope="module")
+def pair():
+    """Features of samples, and of real images that are spread more widely."""
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(90, 8)).astype(np.float32), (3 * rng.normal(size=(120, 8))).astype(np.float32)
+
+
+class TestKernelInceptionDistance:
+    """torch-fidelity's number with its defaults."""
+
+    def test_equals_torch_fidelity(self, pair):
+        import torch
+        from torch_fidelity.metric_kid import kid_features_to_metric
+
+        result = kid_features_to_metric(*map(torch.from_numpy, pair), kid_subset_size=50, verbose=False)
+        theirs = [result[f"kernel_inception_distance_{part}"] for part in ("mean", "std")]
+        assert list(kernel_inception_distance(*pair, subset_size=50)) == pytest.approx(theirs, rel=1e-12)
+        assert theirs[1] > 0
+
+    def test_by_hand(self):
+        """Two samples at 1 and two real images at 0, d = 1: the kernel is 8 within, 1 within, and 1 between."""
+        distance, spread = kernel_inception_distance(np.ones((2, 1)), np.zeros((2, 1)), subset_size=2)
+        assert (distance, spread) == pytest.approx((8 + 1 - 2 * 1, 0))
+
+    def test_errors(self, pair):
+        for size in (1, 91):
+            with pytest.raises(ValueError, match=f"from 2 to 90, not {size}"):
+                kernel_inception_distance(*pair, subset_size=size)
+        with pytest.raises(ValueError, match=r"not \(90, 8\) and \(120, 7\)"):
+            kernel_inception_distance(pair[0], pair[1][:, :7], subset_size=50)
+
+
+class TestPrecisionRecall:
+    """torch-fidelity's numbers, and which is which."""
+
+    def test_equals_torch_fidelity(self, pair):
+        import torch
+        from torch_fidelity.metric_prc import prc_features_to_metric
+
+        result = prc_features_to_metric(*map(torch.from_numpy, pair), verbose=False)
+        assert precision_recall(*pair) == (result["precision"], result["recall"])
+        assert 0 < result["recall"] < result["precision"]
+
+    def test_does_not_depend_on_rows_at_once(self, pair, monkeypatch):
+        whole = precision_recall(*pair)
+        monkeypatch.setattr("sadpm.metrics.PRECISION_RECALL_ROWS", 7)
+        assert precision_recall(*pair) == whole
+
+    def test_samples_of_one_mode_are_precise_and_recall_half(self):
+        grid = np.arange(10.0)[:, None] * np.ones((1, 2))
+        real = np.concatenate([grid, grid + 1000])
+        assert precision_recall(grid + 0.1, real) == (1.0, 0.5)
+        assert precision_recall(real, grid + 0.1) == (0.5, 1.0)
+
+    def test_errors(self, pair):
+        with pytest.raises(ValueError, match="4 images of each kind, not 3 and 120"):
+            precision_recall(pair[0][:3], pair[1])
+        with pytest.raises(ValueError, match="features must have shapes"):
+            precision_recall(pair[0][0], pair[1])

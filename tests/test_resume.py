@@ -7,7 +7,7 @@ from sadpm.resume import Checkpoints
 
 @pytest.fixture
 def checkpoints(tmp_path):
-    return Checkpoints(tmp_path / "job", DataJob(source="digits"), images="abc")
+    return Checkpoints(tmp_path / "job", DataJob(source={"kind": "digits"}), images="abc")
 
 
 def test_the_newest_checkpoint_is_found(checkpoints):
@@ -37,7 +37,7 @@ def test_a_damaged_one_costs_one_interval(checkpoints, tmp_path, damage, capsys)
 @pytest.mark.parametrize(("job", "inputs"), [("photographs", {"images": "abc"}), ("digits", {"images": "other"})])
 def test_a_job_with_other_parameters_or_data_starts_anew(checkpoints, tmp_path, job, inputs):
     checkpoints.save(1, {"step": 1})
-    assert Checkpoints(tmp_path / "job", DataJob(source=job), **inputs).latest() is None
+    assert Checkpoints(tmp_path / "job", DataJob(source={"kind": job}), **inputs).latest() is None
 
 
 def test_nothing_is_unpickled(checkpoints, tmp_path):

@@ -24,10 +24,12 @@ class UserError(Exception):
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Call ``write`` with a binary file beside ``path``, flush it to the disk, and rename it into place.
 
+    What a killed process left beside ``path`` is overwritten by the next try.
+
     Raises:
         UserError: the disk is full or the folder can't be written; no file is left behind then.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:

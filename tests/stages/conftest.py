@@ -1,9 +1,11 @@
+from itertools import islice
+
 import numpy as np
 import pytest
 from tiny import HEADS, SCHEDULE, covariance_outputs, training_job, training_outputs
 
-from sadpm.data import handwritten_digits
 from sadpm.jobs import CovarianceJob
+from sadpm.sources.embedded import handwritten_digits
 from sadpm.stages.fit_covariances import fit_covariances
 from sadpm.stages.train import train
 
@@ -11,7 +13,7 @@ from sadpm.stages.train import train
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory):
     path = tmp_path_factory.mktemp("data") / "images.npy"
-    np.save(path, handwritten_digits().pixels[:100])
+    np.save(path, list(islice(handwritten_digits().images, 100)))
     return path
 
 

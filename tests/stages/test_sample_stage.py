@@ -16,11 +16,11 @@ from sadpm.stages.sample import last_variance, reverse_step, sample
 CHAINS = [chain(sampler, kind, 5) for sampler in ("ddpm", "ddim") for kind in ("fixed", "analytic", "npr", "sn")]
 
 
-def draw(trained, folder, *chains, num_samples=60):
+def draw(trained, folder, *chains, **options):
     samples = [folder / f"{i}.npy" for i in range(len(chains))]
     reports = [folder / f"{i}.json" for i in range(len(chains))]
     covariances = sorted((trained / "covariance").iterdir())
-    sample(sampling_job(*chains, num_samples=num_samples), trained / "model", samples, reports, covariances)
+    sample(sampling_job(*chains, **options), trained / "model", samples, reports, covariances)
     return [np.load(path) for path in samples], [read_json(path) for path in reports]
 
 
@@ -41,10 +41,9 @@ def test_a_chain_does_not_depend_on_its_company(trained, tmp_path):
         np.testing.assert_array_equal(draw(trained, tmp_path / "alone", alone)[0][0], together[i])
 
 
-def test_images_do_not_depend_on_how_many_are_drawn_at_once(trained, tmp_path, monkeypatch):
+def test_images_do_not_depend_on_how_many_are_drawn_at_once(trained, tmp_path):
     whole, _ = draw(trained, tmp_path, *CHAINS, num_samples=130)
-    monkeypatch.setattr(stage, "IMAGES_AT_ONCE", {"cpu": 50})
-    parts, _ = draw(trained, tmp_path, *CHAINS, num_samples=130)
+    parts, _ = draw(trained, tmp_path, *CHAINS, num_samples=130, batch_size=50)
     for a, b in zip(whole, parts, strict=True):
         difference = np.abs(a.astype(int) - b.astype(int))
         assert difference.max() <= 1  # the rounding of the convolutions may depend on the batch

@@ -25,12 +25,12 @@ def world(tmp_path_factory, trained):
     job = ClassifierJob(classifier=ClassifierConfig(steps=50))
     train_and_save(job, images, labels, folder / "classifier.safetensors", folder / "classifier.json")
     weights = [folder / "classifier.safetensors"]
-    measure_reference(ReferenceJob(extractor="classifier"), images, folder / "reference.npz", weights)
+    measure_reference(ReferenceJob(extractor="classifier"), folder / "reference.npz", [images], weights)
     draw(trained, folder, *CHAINS[:2])
     return folder
 
 
-def scored(world, folder, extractor="classifier", reference="reference.npz", weights=True):
+def scored(world, folder, extractor="classifier", reference="reference.npz", metrics=("fd", "is"), images="images.npy"):
     job = ScoreJob(
         dataset="digits",
         model="base",
@@ -38,11 +38,12 @@ def scored(world, folder, extractor="classifier", reference="reference.npz", wei
         draws=(Draw("ddpm", "fixed", 5), Draw("ddpm", "analytic", 5)),
         recipes=("sa-dpm", "bao"),
         extractor=extractor,
+        metrics=metrics,
     )
     paths = [folder / f"score{i}.json" for i in range(2)]
     files = {form: [world / f"{i}.{form}" for i in range(2)] for form in ("npy", "json")}
-    classifier = [world / "classifier.safetensors"] if weights else []
-    score(job, files["npy"], files["json"], world / reference, paths, classifier)
+    classifier = [world / "classifier.safetensors"] if extractor == "classifier" else []
+    score(job, files["npy"], files["json"], world / reference, paths, classifier, [world / images])
     return [read_json(path) for path in paths]
 
 
@@ -89,21 +90,52 @@ def test_samples_that_are_not_those_of_the_report_are_refused(world, tmp_path):
 
 
 def test_a_reference_of_another_extractor_is_refused(world, tmp_path):
-    measure_reference(ReferenceJob(extractor="pixels"), world / "images.npy", world / "pixels.npz")
+    measure_reference(ReferenceJob(extractor="pixels"), world / "pixels.npz", [world / "images.npy"])
     with pytest.raises(UserError, match="made with extractor 'pixels'"):
         scored(world, tmp_path, reference="pixels.npz")
-    by_pixels = scored(world, tmp_path, "pixels", "pixels.npz", weights=False)[0]["metrics"]
+    by_pixels = scored(world, tmp_path, "pixels", "pixels.npz", ["fd"])[0]["metrics"]
     assert by_pixels.keys() == {"fd"}
     assert by_pixels["fd"]["label"] == "FD (pixels)"
+    with pytest.raises(UserError, match="the extractor 'pixels' gives fd, and not is, kid"):
+        scored(world, tmp_path, "pixels", "pixels.npz", ["is", "fd", "kid"])
+
+
+def test_only_the_metrics_that_are_asked_for_are_computed(world, tmp_path):
+    assert scored(world, tmp_path, metrics=["is"])[0]["metrics"].keys() == {"is"}
+    assert scored(world, tmp_path, metrics=["fd"])[0]["metrics"].keys() == {"fd"}
+
+
+def test_every_metric_says_what_looked(world, tmp_path):
+    for metric in scored(world, tmp_path)[0]["metrics"].values():
+        assert metric["extractor"] == {
+            "name": "classifier",
+            "network": "sadpm.classifier.DigitsClassifier, penultimate layer",
+            "weights_sha256": sha256(world / "classifier.safetensors"),
+            "preprocessing": "uint8 / 127.5 - 1",
+        }
+        assert metric["notes"] == []
 
 
 def test_a_reference_of_other_weights_is_refused(world, tmp_path):
     retrained = [world / "retrained.safetensors"]
     job = ClassifierJob(classifier=ClassifierConfig(steps=51))
     train_and_save(job, world / "images.npy", world / "labels.npy", retrained[0], world / "retrained.json")
-    measure_reference(ReferenceJob(extractor="classifier"), world / "images.npy", world / "other.npz", retrained)
+    measure_reference(ReferenceJob(extractor="classifier"), world / "other.npz", [world / "images.npy"], retrained)
     with pytest.raises(UserError, match="weights_sha256"):
         scored(world, tmp_path, reference="other.npz")
+
+
+def test_a_reference_of_other_images_is_refused(world, tmp_path):
+    np.save(world / "fewer.npy", np.load(world / "images.npy")[:-1])
+    with pytest.raises(UserError, match=r"reference\.npz: made of a data set with sha256 .*fewer\.npy has"):
+        scored(world, tmp_path, images="fewer.npy")
+
+
+def test_a_reference_of_another_preprocessing_is_refused(world, tmp_path):
+    contents = dict(np.load(world / "reference.npz"))
+    np.savez(world / "before.npz", **{**contents, "preprocessing": "uint8 / 255"})
+    with pytest.raises(UserError, match="made with preprocessing 'uint8 / 255'"):
+        scored(world, tmp_path, reference="before.npz")
 
 
 def test_the_gap_is_written_by_step(world, trained, tmp_path):

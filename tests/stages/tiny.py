@@ -35,8 +35,8 @@ def chain(sampler, covariance, steps):
     return Chain(sampler=PAPER_SAMPLERS[sampler], covariance=entry, recipe=PAPER_RECIPES[entry.recipe], steps=steps)
 
 
-def sampling_job(*chains, num_samples=60):
-    return SampleJob(schedule=SCHEDULE, chains=chains, num_samples=num_samples, seed=0)
+def sampling_job(*chains, num_samples=60, batch_size=500):
+    return SampleJob(schedule=SCHEDULE, chains=chains, num_samples=num_samples, batch_size=batch_size, seed=0)
 
 
 def training_outputs(folder):

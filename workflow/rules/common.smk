@@ -31,6 +31,33 @@ wildcard_constraints:
     figure=one_of(CONFIG.figures),
 
 
+def runs_of(imported):
+    """A pattern for the runs whose model is read from a checkpoint, or for those whose model is trained."""
+    pairs = [
+        f"{dataset}/{model}"
+        for dataset in CONFIG.datasets
+        for model, entry in CONFIG.models.items()
+        if (dataset in entry.checkpoint) == imported
+    ]
+    return rf"({one_of(pairs)})/seed\d+"
+
+
+def images_of(run):
+    return f"{ROOT}/{jobs.parse_run(run)[0]}/data/images.npy"
+
+
+def checkpoint_of(run):
+    """A released file, or those of a released folder that matter."""
+    dataset, model, _ = jobs.parse_run(run)
+    path = Path(CONFIG.models[model].checkpoint[dataset].path)
+    return [*path.rglob("config.json"), *path.rglob("diffusion_pytorch_model.*")] if path.is_dir() else path
+
+
+def about(run):
+    """A run in words."""
+    return "{1} on {0}, seed {2}".format(*jobs.parse_run(run))
+
+
 def as_json(job):
     """The one argument by which a job learns its parameters."""
     return job.model_dump_json(by_alias=True)
@@ -44,6 +71,22 @@ def classifier_of(dataset):
     """The weights of the classifier, where samples are scored by one."""
     needed = CONFIG.datasets[dataset].extractor == "classifier"
     return [f"{ROOT}/{dataset}/classifier.safetensors"] if needed else []
+
+
+def published_of(dataset):
+    """The statistics of the real images, where the configuration names a published file."""
+    reference = CONFIG.datasets[dataset].reference
+    return [] if reference is None else [reference]
+
+
+def measured_of(dataset):
+    """The real images, where their statistics are measured here."""
+    return [] if published_of(dataset) else [f"{ROOT}/{dataset}/data/images.npy"]
+
+
+def looking(dataset, inception, other):
+    """A resource of the jobs that look at images: Inception needs more than the small extractors."""
+    return inception if CONFIG.datasets[dataset].extractor == "inception" else other
 
 
 def covariances_of(draws):

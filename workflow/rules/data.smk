@@ -14,8 +14,8 @@ rule prepare_data:
         f"{BENCHMARK}/{{dataset}}/prepare_data.tsv"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=30,
+        mem_mb=2000,
+        runtime=120,
     conda:
         "../../environment.yml"
     message:
@@ -53,24 +53,27 @@ rule train_classifier:
 
 rule measure_reference:
     input:
-        images=f"{DATA}/images.npy",
+        images=lambda w: measured_of(w.dataset),
         weights=lambda w: classifier_of(w.dataset),
+        published=lambda w: published_of(w.dataset),
     output:
         reference=f"{DATASET}/reference.npz",
     params:
-        job=lambda w: as_json(jobs.ReferenceJob(extractor=CONFIG.datasets[w.dataset].extractor)),
+        job=lambda w: as_json(jobs.reference_job(CONFIG, w.dataset)),
     log:
         f"{LOG}/{{dataset}}/measure_reference.log",
     benchmark:
         f"{BENCHMARK}/{{dataset}}/measure_reference.tsv"
     threads: 1
     resources:
-        mem_mb=1500,
-        runtime=60,
+        mem_mb=lambda w: looking(w.dataset, 8000, 1500),
+        runtime=lambda w: looking(w.dataset, 24 * 60, 60),
+        gpu=lambda w: looking(w.dataset, 1, 0),
     conda:
         "../../environment.yml"
     message:
         "Measuring the real images of {wildcards.dataset}"
     shell:
         "exec python -m sadpm.stages.measure_reference --params {params.job:q}"
-        " --images {input.images} --weights {input.weights} --reference {output.reference} 2> {log}"
+        " --images {input.images} --weights {input.weights} --published {input.published}"
+        " --reference {output.reference} 2> {log}"

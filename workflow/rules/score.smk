@@ -12,6 +12,7 @@ for draws, runs in grid.runs_by_draws(CONFIG).items():
             reports=[f"{ROOT}/{{run}}/samples/{draw}.json" for draw in draws],
             reference=lambda w: f"{ROOT}/{jobs.parse_run(w.run)[0]}/reference.npz",
             weights=lambda w: classifier_of(jobs.parse_run(w.run)[0]),
+            images=lambda w: measured_of(jobs.parse_run(w.run)[0]),
         output:
             scores=[f"{ROOT}/{{run}}/scores/{draw}.json" for draw in draws],
         params:
@@ -22,8 +23,9 @@ for draws, runs in grid.runs_by_draws(CONFIG).items():
             f"{BENCHMARK}/{{run}}/score-{label_of(draws)}.tsv"
         threads: 1
         resources:
-            mem_mb=1500,
-            runtime=60,
+            mem_mb=lambda w: looking(jobs.parse_run(w.run)[0], 8000, 1500),
+            runtime=lambda w: looking(jobs.parse_run(w.run)[0], 24 * 60, 60),
+            gpu=lambda w: looking(jobs.parse_run(w.run)[0], 1, 0),
         conda:
             "../../environment.yml"
         message:
@@ -31,4 +33,4 @@ for draws, runs in grid.runs_by_draws(CONFIG).items():
         shell:
             "exec python -m sadpm.stages.score --params {params.job:q} --samples {input.samples}"
             " --reports {input.reports} --reference {input.reference} --weights {input.weights}"
-            " --scores {output.scores} 2> {log}"
+            " --images {input.images} --scores {output.scores} 2> {log}"

@@ -1,28 +1,59 @@
-"""Measure the feature statistics of the real images, against which samples are scored."""
+"""Measure the real images, against which samples are scored, or import what others measured of them."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from sadpm.artifacts import sha256, write_atomically
+from sadpm.artifacts import UserError, sha256, write_atomically
+from sadpm.config import Metric
 from sadpm.data import load_pixels
-from sadpm.extractors import extract_features
+from sadpm.extractors import KEEP_FEATURES, create_extractors, measure_all
 from sadpm.jobs import ReferenceJob
-from sadpm.metrics import FeatureStatistics
+from sadpm.references import Reference, import_published
 from sadpm.stages import command
 
 
-def measure_reference(params: ReferenceJob, images: Path, reference: Path, weights: Sequence[Path] = ()) -> None:
-    """Write mean and covariance of the features, with n and what they were made with."""
+def measure_reference(
+    params: ReferenceJob,
+    reference: Path,
+    images: Sequence[Path] = (),
+    weights: Sequence[Path] = (),
+    published: Sequence[Path] = (),
+) -> None:
+    """Write mean and covariance of the features, the features if a metric needs them, and what they were made with.
+
+    One of images (``images.npy``) and published (an npz with ``mu`` and ``sigma``) is needed; weights is the
+    classifier, for the extractor of that name.
+    """
+    if len(images) + len(published) != 1:
+        raise UserError("give one file, either of images or of published statistics")
     classifier = weights[0] if weights else None
-    features, _ = extract_features(params.extractor, load_pixels(images), classifier)
-    statistics = FeatureStatistics()
-    statistics.update(features)
-    facts = {
-        "extractor": params.extractor,
-        "weights_sha256": sha256(classifier) if classifier else "",
-        "dataset_sha256": sha256(images),
-    }
-    write_atomically(reference, lambda file: statistics.save(file, **facts))
+    found = _import(params, published[0]) if published else _measure(params, images[0], classifier)
+    write_atomically(reference, found.save)
+
+
+def _measure(params: ReferenceJob, images: Path, classifier: Path | None) -> Reference:
+    by_features: list[Metric] = sorted(KEEP_FEATURES.intersection(params.metrics))
+    extractors = create_extractors(params.extractor, ["fd", *by_features], classifier, params.weights)
+    measured = measure_all(load_pixels(images), extractors)
+    statistics = measured["fd"].statistics
+    assert statistics is not None
+    facts = {"extractor": params.extractor, "dataset_sha256": sha256(images), **extractors["fd"].facts()}
+    features = None
+    for metric in by_features[:1]:  # the others look with the same network
+        features = measured[metric].features
+        facts |= {f"features_{name}": fact for name, fact in extractors[metric].facts().items()}
+    return Reference(statistics.mean, statistics.covariance, statistics.n, facts, features)
+
+
+def _import(params: ReferenceJob, published: Path) -> Reference:
+    if params.extractor != "inception":
+        raise UserError(f"{published}: published statistics are of Inception's features, not of {params.extractor!r}")
+    if wanting := sorted(KEEP_FEATURES.intersection(params.metrics)):
+        raise UserError(
+            f"{published}: {', '.join(wanting)} need the features of real images, and a published file has only their "
+            "mean and covariance; leave out datasets.<name>.reference to have them measured, or these metrics"
+        )
+    return import_published(published)
 
 
 if __name__ == "__main__":

@@ -16,10 +16,8 @@ from sadpm.diffusion.timesteps import exact_timesteps
 from sadpm.jobs import Chain, SampleJob
 from sadpm.predictor import Predictor, load_network
 from sadpm.progress import progress
-from sadpm.randomness import DRAW_SIZE, ImageNoise
+from sadpm.randomness import ImageNoise
 from sadpm.stages import command
-
-IMAGES_AT_ONCE = {"cpu": 5 * DRAW_SIZE, "cuda": 10 * DRAW_SIZE}
 
 
 def sample(
@@ -56,12 +54,11 @@ def draw_images(
     levels = exact_timesteps(chain.recipe.timesteps, schedule.num_train_timesteps, chain.steps)
     step, bound = reverse_step(chain), last_variance(chain)
     images = np.empty((params.num_samples, *shape[1:], shape[0]), np.uint8)
-    at_once = IMAGES_AT_ONCE[device.type]
-    starts = range(0, params.num_samples, at_once)
-    what = f"{chain.sampler.family}, {chain.covariance.kind}, {chain.steps} steps, batches of {at_once}"
+    starts = range(0, params.num_samples, params.batch_size)
+    what = f"{chain.sampler.family}, {chain.covariance.kind}, {chain.steps} steps, batches of {params.batch_size}"
     with torch.inference_mode():
         for start in progress(starts, len(starts), what):
-            batch = range(start, min(start + at_once, params.num_samples))
+            batch = range(start, min(start + params.batch_size, params.num_samples))
             noise = ImageNoise(params.seed, "samples", batch, shape, device)
             x = noise.draw()
             for state in reverse_process(predict, x, levels, schedule, step, noise.draw, max_variance=bound):

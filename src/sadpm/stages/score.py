@@ -1,20 +1,35 @@
 """Score sets of samples of one model."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from sadpm.artifacts import UserError, code_version, read_json, sha256, write_json
+from sadpm.config import Metric
 from sadpm.data import load_pixels
-from sadpm.extractors import LABELS, extract_features
+from sadpm.extractors import (
+    INCEPTION_FEATURES,
+    KEEP_FEATURES,
+    FeatureExtractor,
+    Measurement,
+    Pixels,
+    Rows,
+    create_extractors,
+    measure_all,
+)
 from sadpm.grid import Cell
-from sadpm.jobs import Extractor, ScoreJob
-from sadpm.metrics import FeatureStatistics, frechet_distance, inception_score
+from sadpm.jobs import ScoreJob
+from sadpm.metrics import KID_SUBSETS, frechet_distance, inception_score, kernel_inception_distance, precision_recall
+from sadpm.references import Reference, load_reference
 from sadpm.stages import command
 
 SPLITS = 10
+KID_SUBSET_SIZE = 1000
+LABELS: Mapping[str, Mapping[Metric, str]] = {
+    "inception": {"fd": "FID", "is": "IS", "kid": "KID", "precision": "precision", "recall": "recall"},
+    "classifier": {"fd": "FD (digits classifier)", "is": "IS (digits classifier)"},
+    "pixels": {"fd": "FD (pixels)"},
+}
 
 
 def score(
@@ -24,12 +39,18 @@ def score(
     reference: Path,
     scores: Sequence[Path],
     weights: Sequence[Path] = (),
+    images: Sequence[Path] = (),
 ) -> None:
-    """Write every metric of each cell with its n, recipe, cost and provenance."""
+    """Write every metric of each cell with its n, recipe, cost and provenance.
+
+    Weights is the classifier, for the extractor of that name; images is the data set of which the reference must be,
+    and is needed unless the reference was published.
+    """
     classifier = weights[0] if weights else None
-    statistics = load_reference(reference, params.extractor, classifier)
+    extractors = create_extractors(params.extractor, params.metrics, classifier, params.weights)
+    real = checked_reference(reference, extractors, images)
     for draw, recipe, path, report, out in zip(params.draws, params.recipes, samples, reports, scores, strict=True):
-        sampling, images = read_json(report), load_pixels(path)
+        sampling, pixels = read_json(report), load_pixels(path)
         if sampling["sha256"] != sha256(path):
             raise UserError(f"{path}: not the file that {report} describes; delete both to have them made again")
         cell = Cell(params.dataset, params.model, params.seed, draw.sampler, draw.covariance, draw.steps)
@@ -37,40 +58,101 @@ def score(
         content = {
             "cell": cell.as_dict(),
             "recipe": {"name": recipe, **recipe_of(sampling)},
-            "metrics": metrics_of(params.extractor, images, statistics, classifier),
+            "metrics": metrics_of(pixels, extractors, real),
             **{key: sampling[key] for key in ("network_calls", "seconds", "device")},
             "provenance": {"code": code_version(), "sampling": sampling["provenance"], "inputs": inputs},
         }
         write_json(out, content)
 
 
-def load_reference(path: Path, extractor: str, weights: Path | None) -> FeatureStatistics:
-    """Read the real images' statistics, and refuse those of another extractor."""
-    try:
-        statistics = FeatureStatistics.load(path)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: {error}; delete it to have it made again") from error
-    expected = {"extractor": extractor, "weights_sha256": sha256(weights) if weights else ""}
-    for name, value in expected.items():
-        if (found := statistics.metadata.get(name)) != value:
-            raise UserError(f"{path}: made with {name} {found!r}, and samples would be scored with {value!r}")
-    return statistics
+def checked_reference(path: Path, extractors: Mapping[Metric, FeatureExtractor], images: Sequence[Path]) -> Reference:
+    """Read what is known of the real images, and refuse what can't be compared with the samples.
+
+    Raises:
+        UserError: the file was made with another extractor, other weights, another preprocessing or other images, or
+            has no features where a metric needs them.
+    """
+    by_features = sorted(KEEP_FEATURES.intersection(extractors))
+    reference = load_reference(path, with_features=bool(by_features))
+    if "fd" in extractors:
+        reference.check(path, extractors["fd"])
+    if by_features and reference.features is None:
+        raise UserError(f"{path}: has no features of the real images, which {', '.join(by_features)} need; delete it")
+    for metric in by_features:
+        reference.check(path, extractors[metric], "features_")
+    if not reference.is_published:
+        if len(images) != 1:
+            raise UserError(f"{path}: was measured here, so give the file of images that it must be of")
+        if (found := reference.facts.get("dataset_sha256")) != (expected := sha256(images[0])):
+            raise UserError(
+                f"{path}: made of a data set with sha256 {found}, and {images[0]} has {expected}; delete it"
+            )
+    return reference
 
 
 def metrics_of(
-    extractor: Extractor, images: np.ndarray, reference: FeatureStatistics, weights: Path | None
-) -> dict[str, Any]:
-    """Return the Frechet distance and, where there are logits, the Inception Score."""
-    features, logits = extract_features(extractor, images, weights)
-    sampled = FeatureStatistics()
-    sampled.update(features)
-    label, n = LABELS[extractor], len(images)
-    distance = frechet_distance(sampled.mean, sampled.covariance, reference.mean, reference.covariance)
-    metrics: dict[str, Any] = {"fd": {"value": distance, "label": f"FD ({label})", "n": n, "reference_n": reference.n}}
-    if logits is not None:
-        mean, std = inception_score(logits, min(SPLITS, n))
-        metrics["is"] = {"value": mean, "std": std, "splits": min(SPLITS, n), "label": f"IS ({label})", "n": n}
+    images: Pixels, extractors: Mapping[Metric, FeatureExtractor], reference: Reference
+) -> dict[Metric, dict[str, Any]]:
+    """Return each metric of uint8 images (n, H, W, C) with all that its value depends on."""
+    measured = measure_all(images, extractors)
+    metrics = {}
+    for metric, values in _values(measured, reference).items():
+        extractor = extractors[metric]
+        compared = {} if metric == "is" else {"reference_n": reference.n}
+        notes = [*extractor.notes, *_notes(metric, extractor, len(images), reference)]
+        described = {"name": extractor.name, "network": extractor.network, **extractor.facts()}
+        metrics[metric] = {
+            **values, "label": LABELS[extractor.name][metric], "n": len(images), **compared,
+            "extractor": described, "notes": notes,
+        }  # fmt: skip
     return metrics
+
+
+def _values(measured: Mapping[Metric, Measurement], reference: Reference) -> dict[Metric, dict[str, Any]]:
+    """Value, spread and settings of each metric that was measured for."""
+    values: dict[Metric, dict[str, Any]] = {}
+    if "fd" in measured and (sampled := measured["fd"].statistics) is not None:
+        distance = frechet_distance(sampled.mean, sampled.covariance, reference.mean, reference.covariance)
+        values["fd"] = {"value": distance}
+    if "is" in measured and (logits := measured["is"].logits) is not None:
+        splits = min(SPLITS, len(logits))
+        mean, std = inception_score(logits, splits)
+        values["is"] = {"value": mean, "std": std, "splits": splits}
+    if "kid" in measured:
+        features, real = _features(measured["kid"], reference)
+        size = min(KID_SUBSET_SIZE, len(features), len(real))
+        mean, std = kernel_inception_distance(features, real, size)
+        values["kid"] = {"value": mean, "std": std, "subsets": KID_SUBSETS, "subset_size": size}
+    if shared := measured.get("precision") or measured.get("recall"):
+        values |= _precision_recall(*_features(shared, reference))
+    return {metric: values[metric] for metric in measured}
+
+
+def _precision_recall(features: Rows, real: Rows) -> dict[Metric, dict[str, Any]]:
+    from sadpm.device import select_device
+
+    precision, recall = precision_recall(features, real, select_device())
+    return {"precision": {"value": precision}, "recall": {"value": recall}}
+
+
+def _features(measurement: Measurement, reference: Reference) -> tuple[Rows, Rows]:
+    assert measurement.features is not None
+    assert reference.features is not None
+    return measurement.features, reference.features
+
+
+def _notes(metric: Metric, extractor: FeatureExtractor, n: int, reference: Reference) -> list[str]:
+    """What a reader must know of a metric besides its number."""
+    notes = []
+    if metric == "fd" and extractor.name == "inception":
+        for what, count in (("n", n), ("real n", reference.n)):
+            if count is not None and count < INCEPTION_FEATURES:
+                notes.append(f"{what} = {count:,} < 2,048: FID is biased upwards and its covariance is singular")
+        if reference.is_published:
+            notes.append("Real statistics come from a published file, whose weights and preprocessing are not known")
+    if metric == "kid" and (size := min(n, reference.n or n)) < KID_SUBSET_SIZE:
+        notes.append(f"KID subsets have {size:,} images instead of {KID_SUBSET_SIZE:,}")
+    return notes
 
 
 def recipe_of(sampling: dict[str, Any]) -> dict[str, Any]:

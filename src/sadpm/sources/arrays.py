@@ -1,0 +1,90 @@
+"""Images that are already a NumPy array, read row by row: neither file is loaded as a whole."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from sadpm.artifacts import UserError
+from sadpm.config.sources import ArraySource
+from sadpm.sources.stream import ImageStream
+
+Shape = tuple[int, int, int]
+
+
+def array_images(source: ArraySource) -> ImageStream:
+    """Return the images of an .npy file, or of one array of an .npz archive, as they are.
+
+    Raises:
+        UserError: the file is missing or damaged, or the array is not uint8 of shape (n, H, W), (n, H, W, 1) or
+            (n, H, W, 3) in C order.
+    """
+    path = Path(source.path).expanduser()
+    with _open_array(path, source.key) as file:
+        count, shape = _read_header(file, path)
+    description = f"array of {path}" + (f", key {source.key}" if source.key else "")
+    return ImageStream(count, shape, _rows(path, source.key), None, (), description)
+
+
+def _rows(path: Path, key: str | None) -> Iterator[NDArray[np.uint8]]:
+    with _open_array(path, key) as file:
+        count, shape = _read_header(file, path)
+        for index in range(count):
+            row = file.read(int(np.prod(shape)))
+            if len(row) < np.prod(shape):
+                raise UserError(f"{path}: truncated after {index} of {count} images; make or fetch it again")
+            yield np.frombuffer(row, np.uint8).reshape(shape)
+
+
+@contextmanager
+def _open_array(path: Path, key: str | None) -> Iterator[IO[bytes]]:
+    try:
+        if not zipfile.is_zipfile(path):
+            if key is not None:
+                raise UserError(f"{path}: key {key!r} is for .npz archives, and this is none; leave it out")
+            with path.open("rb") as file:
+                yield file
+        else:
+            with zipfile.ZipFile(path) as archive, archive.open(_member(archive, key, path)) as member:
+                yield member
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{path}: can't be read ({reason}); make or fetch it again, or correct source.path") from error
+
+
+def _member(archive: zipfile.ZipFile, key: str | None, path: Path) -> str:
+    keys = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+    if key is None and len(keys) == 1:
+        key = keys[0]
+    if key not in keys:
+        wanted = "choose an array by source.key" if key is None else f"no array {key!r}"
+        raise UserError(f"{path}: {wanted}; it holds {', '.join(keys) or 'none'}")
+    return f"{key}.npy"
+
+
+def _read_header(file: IO[bytes], path: Path) -> tuple[int, Shape]:
+    """Read up to the data, and return how many images of which shape follow."""
+    try:
+        version = npy.read_magic(file)
+        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, fortran_order, dtype = read(file)
+    except ValueError as error:
+        raise UserError(f"{path}: not a readable .npy or .npz file ({error})") from error
+    full = (*shape, 1) if len(shape) == 3 else shape
+    if dtype != np.uint8 or len(full) != 4 or full[-1] not in (1, 3) or 0 in full:
+        raise UserError(
+            f"{path}: found {dtype} {shape}; expected uint8 images from 0 to 255 of shape (n, H, W), (n, H, W, 1) or"
+            " (n, H, W, 3)"
+        )
+    if fortran_order:
+        raise UserError(f"{path}: in Fortran order; save it again with numpy.ascontiguousarray")
+    count, height, width, channels = full
+    return count, (height, width, channels)

@@ -1,0 +1,107 @@
+import zipfile
+
+import numpy as np
+import pytest
+from drawn import noise
+
+from sadpm.artifacts import UserError
+from sadpm.config.sources import ArraySource
+from sadpm.sources import open_source
+
+
+def opened(path, key=None):
+    return open_source(ArraySource(kind="array", path=str(path), key=key))
+
+
+def pixels_of(path, key=None):
+    return np.stack(list(opened(path, key).images))
+
+
+IMAGES = np.stack([noise(4, 6, seed=seed) for seed in range(5)])
+
+
+@pytest.mark.parametrize("images", [IMAGES, IMAGES[..., :1]], ids=["colour", "grey"])
+def test_an_array_comes_back_as_it_is(tmp_path, images):
+    np.save(tmp_path / "images.npy", images)
+    stream = opened(tmp_path / "images.npy")
+    assert (stream.count, stream.shape) == (5, images.shape[1:])
+    assert stream.labels is None
+    np.testing.assert_array_equal(np.stack(list(stream.images)), images)
+
+
+def test_a_channel_is_added_to_grey_images(tmp_path):
+    np.save(tmp_path / "images.npy", IMAGES[..., 0])
+    np.testing.assert_array_equal(pixels_of(tmp_path / "images.npy"), IMAGES[..., :1])
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_one_array_of_an_archive_is_chosen(tmp_path, save):
+    path = tmp_path / "images.npz"
+    save(path, IMAGES)
+    np.testing.assert_array_equal(pixels_of(path), IMAGES)
+    save(path, train=IMAGES, test=IMAGES[:2])
+    np.testing.assert_array_equal(pixels_of(path, "test"), IMAGES[:2])
+    with pytest.raises(UserError, match=r"images\.npz: choose an array by source\.key; it holds train, test"):
+        opened(path)
+    with pytest.raises(UserError, match=r"images\.npz: no array 'val'; it holds train, test"):
+        opened(path, "val")
+
+
+def test_a_key_makes_no_sense_for_an_npy(tmp_path):
+    np.save(tmp_path / "images.npy", IMAGES)
+    with pytest.raises(UserError, match=r"images\.npy: key 'train' is for \.npz"):
+        opened(tmp_path / "images.npy", "train")
+
+
+@pytest.mark.parametrize(
+    ("array", "found"),
+    [
+        (IMAGES / 255, "float64"),
+        (IMAGES.astype(np.int64), "int64"),
+        (np.moveaxis(IMAGES, -1, 1).copy(), r"\(5, 3, 4, 6\)"),
+        (IMAGES[0, 0], r"\(6, 3\)"),
+        (IMAGES[:0], r"\(0, 4, 6, 3\)"),
+        (np.array([None, "pickled"]), "object"),
+    ],
+    ids=["float", "int64", "channels first", "two axes", "empty", "pickled"],
+)
+def test_another_type_or_shape_is_refused(tmp_path, array, found):
+    np.save(tmp_path / "images.npy", array)
+    with pytest.raises(UserError, match=rf"images\.npy: found .*{found}.*; expected uint8 images"):
+        opened(tmp_path / "images.npy")
+
+
+def test_fortran_order_is_refused(tmp_path):
+    np.save(tmp_path / "images.npy", np.asfortranarray(IMAGES))
+    with pytest.raises(UserError, match=r"images\.npy: in Fortran order"):
+        opened(tmp_path / "images.npy")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no array", b"PK\x03\x04 cut off"])
+def test_a_missing_or_damaged_file_is_named(tmp_path, content):
+    path = tmp_path / "images.npy"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=r"images\.npy: (can't be read \(No such file|not a readable)"):
+        opened(path)
+
+
+def test_a_truncated_file_is_named(tmp_path):
+    path = tmp_path / "images.npy"
+    np.save(path, IMAGES)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(UserError, match=r"images\.npy: truncated after 4 of 5 images"):
+        pixels_of(path)
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+@pytest.mark.parametrize("where", ["pixels", "checksum"])
+def test_a_flipped_bit_in_an_archive_is_noticed(tmp_path, save, where):
+    path = tmp_path / "images.npz"
+    save(path, IMAGES)
+    content = bytearray(path.read_bytes())
+    content[300 if where == "pixels" else content.index(b"PK\x01\x02") + 16] ^= 1
+    path.write_bytes(content)
+    assert zipfile.is_zipfile(path)
+    with pytest.raises(UserError, match=r"images\.npz: can't be read \("):
+        pixels_of(path)

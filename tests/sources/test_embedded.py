@@ -1,0 +1,31 @@
+import numpy as np
+from sklearn.datasets import load_digits, load_sample_images
+
+from sadpm.config.sources import EmbeddedSource
+from sadpm.sources import open_source
+
+
+def test_digits_are_sklearns_to_the_grey_level():
+    stream = open_source(EmbeddedSource(kind="digits"))
+    pixels = np.stack(list(stream.images))
+    assert (stream.count, stream.shape) == (1797, (8, 8, 1))
+    assert pixels.shape == (1797, 8, 8, 1)
+    assert pixels.dtype == np.uint8
+    original = load_digits()
+    np.testing.assert_array_equal(np.rint(pixels[..., 0] * (16 / 255)), original.images)
+    np.testing.assert_array_equal(stream.labels, original.target)
+    assert stream.class_names == tuple("0123456789")
+    assert (pixels.min(), pixels.max()) == (0, 255)
+
+
+def test_patches_tile_the_photographs():
+    stream = open_source(EmbeddedSource(kind="photographs"))
+    patches = np.stack(list(stream.images))
+    photographs = load_sample_images().images
+    rows, columns = (length // 8 for length in photographs[0].shape[:2])
+    assert patches.shape == (2 * rows * columns, 8, 8, 3) == (stream.count, *stream.shape)
+    np.testing.assert_array_equal(patches[0], photographs[0][:8, :8])
+    np.testing.assert_array_equal(patches[columns + 2], photographs[0][8:16, 16:24])
+    np.testing.assert_array_equal(patches[rows * columns], photographs[1][:8, :8])
+    assert stream.labels is None
+    assert stream.class_names == ()
