@@ -4,13 +4,6 @@ TABLES = {name: [f"{ROOT}/tables/{name}.{form}" for form in ("csv", "tex", "md")
 FIGURES = {name: [f"{ROOT}/figures/{name}.{form}" for form in ("pdf", "png")] for name in CONFIG.figures}
 
 
-rule all:
-    default_target: True
-    input:
-        TABLES.values(),
-        FIGURES.values(),
-
-
 rule tables:
     input:
         TABLES.values(),
