@@ -95,6 +95,16 @@ MISTAKES = {
     ),
     "labels missing": ("datasets/patches/extractor", "classifier", ["'classifier' is for the digits", "'pixels'"]),
     "groups": ("datasets/digits/network/norm_num_groups", 3, ["8 is not a multiple of norm_num_groups (3)"]),
+    "more jobs than batches": (
+        "datasets/patches/shards",
+        3,
+        ["datasets.patches: shards: 3 jobs can't share 2 batches", "at most 2"],
+    ),
+    "a batch that GPUs can't share": (
+        "datasets/digits/gpus",
+        3,
+        ["datasets.digits: gpus: 3 can't share training.batch_size (8) equally"],
+    ),
     "eta of ddpm": (
         "samplers",
         {"x": {"family": "ddpm", "eta": 0.5}},

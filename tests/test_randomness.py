@@ -20,7 +20,7 @@ def test_a_seed_means_the_same_for_ever():
 
 def draws(images, count):
     noise = ImageNoise(7, "samples", images, (1, 2, 2))
-    return torch.stack([noise.draw() for _ in range(count)])
+    return torch.stack([noise.at_start(), *(noise.of_step(j) for j in range(count - 1))])
 
 
 @pytest.mark.parametrize("cut", [DRAW_SIZE, 2 * DRAW_SIZE])
@@ -29,6 +29,11 @@ def test_noise_of_an_image_does_not_depend_on_its_batch(cut):
     whole = draws(range(total), 3)
     parts = [draws(range(cut), 3), draws(range(cut, total), 3)]
     assert torch.equal(whole, torch.cat(parts, dim=1))
+
+
+def test_the_noise_of_a_step_does_not_depend_on_what_was_drawn_before():
+    noise = ImageNoise(7, "samples", range(DRAW_SIZE), (1, 2, 2))
+    assert torch.equal(noise.of_step(1), draws(range(DRAW_SIZE), 3)[2])
 
 
 def test_draws_and_images_are_independent():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -40,7 +41,8 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     except OSError as error:
         raise UserError(f"{path}: can't be written ({error.strerror or error})") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -66,12 +68,19 @@ def read_json(path: Path) -> Any:
 
 
 def sha256(path: Path) -> str:
-    """Return the hash of a file, or of all files of a folder with their names."""
+    """Return the hash of a file, or of all files of a folder with their names.
+
+    Raises:
+        UserError: it can't be read.
+    """
     if path.is_dir():
         entries = "".join(f"{sha256(file)} {file.name}\n" for file in sorted(path.iterdir()))
         return hashlib.sha256(entries.encode()).hexdigest()
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"{path}: can't be read ({error.strerror or error})") from error
 
 
 def provenance(job: BaseModel, **inputs: Path) -> dict[str, Any]:

@@ -108,6 +108,13 @@ class Draw:
     def __str__(self) -> str:
         return f"{self.sampler}-{self.covariance}-{self.steps}"
 
+    @classmethod
+    def parse(cls, name: str) -> Draw:
+        """Return the draw with this name; only a covariance's name may contain hyphens."""
+        sampler, rest = name.split("-", 1)
+        covariance, steps = rest.rsplit("-", 1)
+        return cls(sampler, covariance, int(steps))
+
 
 def runs_by_draws(config: Config) -> dict[tuple[Draw, ...], list[str]]:
     """Cut each model's draws into jobs, and return which runs (``<dataset>/<model>/seed<k>``) need which job.

@@ -19,6 +19,8 @@ RULES = (
     "train",
     "fit_covariances",
     "sample",
+    "sample_part",
+    "join_parts",
     "score",
     "measure_gap",
     "table",
@@ -27,7 +29,11 @@ RULES = (
 
 
 class Job(NamedTuple):
-    """One job of the workflow; ``name`` is a table's or figure's, ``start`` and ``num_images`` are a gap curve's."""
+    """One job of the workflow.
+
+    ``name`` is a table's or figure's, ``start`` and ``num_images`` are a gap curve's, and ``shard`` says which part of
+    the samples a ``sample_part`` draws.
+    """
 
     rule: str
     dataset: str = ""
@@ -37,6 +43,7 @@ class Job(NamedTuple):
     start: int = 0
     num_images: int = 0
     name: str = ""
+    shard: int = 0
 
 
 class JobGraph:
@@ -70,9 +77,12 @@ class JobGraph:
             case "figure":
                 yield from self._of_figure(job.name)
             case "score":
-                yield job._replace(rule="sample")
+                yield job._replace(rule=self._sampling(job.dataset))
                 yield Job("measure_reference", job.dataset)
-            case "sample":
+            case "join_parts":
+                shards = self._config.datasets[job.dataset].shards
+                yield from (job._replace(rule="sample_part", shard=shard) for shard in range(shards))
+            case "sample" | "sample_part":
                 yield self._model(job)
                 if any(self._config.covariances[draw.covariance].kind != "fixed" for draw in job.draws):
                     yield Job("fit_covariances", job.dataset, job.model, job.seed)
@@ -96,9 +106,14 @@ class JobGraph:
         figure = self._config.figures[name]
         if figure.kind == "samples":
             yield Job("prepare_data", figure.dataset)
-        yield from self._of_cells("sample" if figure.kind == "samples" else "score", figure_cells(self._config, name))
+        rule = self._sampling(figure.dataset) if figure.kind == "samples" else "score"
+        yield from self._of_cells(rule, figure_cells(self._config, name))
         for curve in figure_curves(self._config, name):
             yield Job("measure_gap", **vars(curve))
+
+    def _sampling(self, dataset: str) -> str:
+        """Return the rule whose output is a set of samples."""
+        return "join_parts" if self._config.datasets[dataset].shards > 1 else "sample"
 
     def _model(self, job: Job) -> Job:
         imported = job.dataset in self._config.models[job.model].checkpoint

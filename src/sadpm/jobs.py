@@ -6,7 +6,7 @@ the jobs whose argument changed and what follows from them, and a logged command
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sadpm.config import (
@@ -86,13 +86,21 @@ class Chain(Section):
 
 
 class SampleJob(Section):
-    """Draw several sets of samples of one model."""
+    """Draw several sets of samples of one model, or the i-th of n parts of each set: ``shard`` is (i, n)."""
 
     schedule: ScheduleConfig
     chains: tuple[Chain, ...]
     num_samples: int
     batch_size: int
     seed: int
+    shard: tuple[int, int] = (0, 1)
+
+    def batches(self) -> list[range]:
+        """Return which images are drawn at once, the same whatever n, because rounding depends on the company."""
+        starts = range(0, self.num_samples, self.batch_size)
+        shard, shards = self.shard
+        mine = starts[len(starts) * shard // shards : len(starts) * (shard + 1) // shards]
+        return [range(start, min(start + self.batch_size, self.num_samples)) for start in mine]
 
 
 class ScoreJob(Section):
@@ -158,8 +166,8 @@ def import_job(config: Config, dataset: str, model: str) -> ImportJob:
     return ImportJob(checkpoint=config.models[model].checkpoint[dataset], network=config.datasets[dataset].network)
 
 
-def sample_job(config: Config, run: str, draws: tuple[Draw, ...]) -> SampleJob:
-    """The sampling of several of a run's cells."""
+def sample_job(config: Config, run: str, draws: Iterable[Draw], shard: tuple[int, int] = (0, 1)) -> SampleJob:
+    """The sampling of several of a run's cells, or of the i-th of n parts of each."""
     dataset, _, seed = parse_run(run)
     return SampleJob(
         schedule=config.schedule,
@@ -167,12 +175,14 @@ def sample_job(config: Config, run: str, draws: tuple[Draw, ...]) -> SampleJob:
         num_samples=config.datasets[dataset].num_samples,
         batch_size=config.datasets[dataset].sampling_batch_size,
         seed=seed,
+        shard=shard,
     )
 
 
-def score_job(config: Config, run: str, draws: tuple[Draw, ...]) -> ScoreJob:
+def score_job(config: Config, run: str, draws: Iterable[Draw]) -> ScoreJob:
     """The scoring of several of a run's cells."""
     dataset, model, seed = parse_run(run)
+    draws = tuple(draws)
     return ScoreJob(
         dataset=dataset,
         model=model,

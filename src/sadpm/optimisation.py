@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sadpm.distributed import ALONE, Group
+
 # Of the log of a noise predictor's training: the step, and what enters the history there.
 LOSS_COLUMNS = ("step", "loss", "simple", "sequence")
 
@@ -15,11 +17,19 @@ LOSS_COLUMNS = ("step", "loss", "simple", "sequence")
 class TrainingState:
     """A module, the exponential moving average (EMA) of its weights, Adam, the step number, and the history of losses.
 
-    Random numbers are functions of the step, so that no generator's state belongs here.
+    Random numbers are functions of the step, so that no generator's state belongs here. Several processes of
+    a group hold the same state, but for the losses, each of which has seen its part of a batch.
     """
 
     def __init__(
-        self, module: nn.Module, *, learning_rate: float, ema_decay: float, max_grad_norm: float | None, log_every: int
+        self,
+        module: nn.Module,
+        *,
+        learning_rate: float,
+        ema_decay: float,
+        max_grad_norm: float | None,
+        log_every: int,
+        group: Group = ALONE,
     ) -> None:
         self.module, self.step = module, 0
         self.ema = deepcopy(module).eval().requires_grad_(False)
@@ -27,7 +37,7 @@ class TrainingState:
         self._averages: list[Tensor] = list(self.ema.parameters())
         self.optimizer = torch.optim.Adam(self._parameters, lr=learning_rate, fused=True)
         self.ema_decay, self.max_grad_norm = ema_decay, max_grad_norm
-        self.log_every = log_every
+        self.log_every, self._group = log_every, group
         self.history: list[list[float]] = []
         self._sums: Tensor | None = None
 
@@ -54,18 +64,21 @@ class TrainingState:
         """Sum on the device, and fetch the mean once in ``log_every`` steps."""
         self._sums = values if self._sums is None else self._sums + values
         if self.step % self.log_every == 0:
-            self.history.append([self.step, *(self._sums / self.log_every).tolist()])
+            self.history.append([self.step, *(self._group.mean(self._sums) / self.log_every).tolist()])
             self._sums = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that :meth:`load_state_dict` needs, in types that load without unpickling code."""
+        """Return all that :meth:`load_state_dict` needs, in types that load without unpickling code.
+
+        All processes of a group call this at the same step.
+        """
         return {
             "step": self.step,
             "module": self.module.state_dict(),
             "ema": self.ema.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "history": self.history,
-            "sums": self._sums,
+            "sums": None if self._sums is None else self._group.mean(self._sums),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

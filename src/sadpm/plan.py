@@ -11,7 +11,7 @@ from sadpm.config import Config, ConfigError, Section, SequenceConfig
 from sadpm.flops import INCEPTION_FLOPS, Layer, head_cost, unet_flops, unet_parameters
 from sadpm.grid import METRICS_OF_EXTRACTOR, metrics_of
 from sadpm.job_graph import RULES, Job, JobGraph
-from sadpm.jobs import train_job
+from sadpm.jobs import sample_job, train_job
 
 EVERYTHING = "all"
 FLOAT32 = 4
@@ -181,8 +181,10 @@ def _work(config: Config, job: Job, image: _Images) -> _Work:
             calls = entry.heads.steps * entry.heads.batch_size
             stored = 2 * image.head.parameters * FLOAT32 + ANALYTIC * (config.schedule.num_train_timesteps + 1)
             return _Work(calls, calls * image.unet.flops, TRAINING * calls * 2 * image.head.flops, stored)
-        case "sample":
+        case "sample" | "sample_part":
             return _sampling(config, job, image)
+        case "join_parts":
+            return _Work(bytes=len(job.draws) * entry.num_samples * image.bytes)
         case "measure_gap":
             calls = (job.start - 1) * job.num_images
             return _Work(calls, calls * image.unet.flops)
@@ -197,11 +199,14 @@ def _work(config: Config, job: Job, image: _Images) -> _Work:
 
 def _sampling(config: Config, job: Job, image: _Images) -> _Work:
     """The heads of NPR and SN add their own pass to each of the network's."""
-    count, work = config.datasets[job.dataset].num_samples, _Work()
+    shards = config.datasets[job.dataset].shards
+    part = sample_job(config, f"{job.dataset}/{job.model}/seed{job.seed}", job.draws, (job.shard, shards))
+    count, work = sum(map(len, part.batches())), _Work()
     for draw in job.draws:
         headed = config.covariances[draw.covariance].kind in ("npr", "sn")
         calls, each = count * draw.steps, image.unet.flops + headed * image.head.flops
-        work = _Work(work.calls + calls, work.forward + calls * each, 0, work.bytes + count * image.bytes)
+        kept = count * image.bytes if job.rule == "sample" else 0
+        work = _Work(work.calls + calls, work.forward + calls * each, 0, work.bytes + kept)
     return work
 
 

@@ -23,8 +23,7 @@ def generator(seed: int, stream: str, index: int, device: torch.device | str = "
 class ImageNoise:
     """Standard normal noise for a range of images, drawn in fixed groups of :data:`DRAW_SIZE`.
 
-    Each call returns the next draw of every group: first the start of the chain, then the noise of each step that
-    wants some.
+    The noise of a step is a function of seed, step and group, so that a chain can go on in the middle.
     """
 
     def __init__(
@@ -37,11 +36,22 @@ class ImageNoise:
         """
         if images.start % DRAW_SIZE:
             raise ValueError(f"a range of images starts at a multiple of {DRAW_SIZE}, not at {images.start}")
-        groups = range(images.start // DRAW_SIZE, -(-images.stop // DRAW_SIZE))
-        self._generators = [generator(seed, stream, group, device) for group in groups]
+        self._seed, self._stream = seed, stream
+        self._groups = range(images.start // DRAW_SIZE, -(-images.stop // DRAW_SIZE))
+        self._generator = torch.Generator(device)
         self._count, self._shape, self._device = len(images), shape, device
 
-    def draw(self, step: int | None = None) -> Tensor:
-        """Return the next noise, (len(images), C, H, W), float32; which step it is for does not matter."""
-        draws = [torch.randn(DRAW_SIZE, *self._shape, generator=g, device=self._device) for g in self._generators]
-        return torch.cat(draws)[: self._count]
+    def at_start(self) -> Tensor:
+        """Return the noise with which the chains start, (len(images), C, H, W), float32."""
+        return self._draw(f"{self._stream}/start")
+
+    def of_step(self, j: int) -> Tensor:
+        """Return the noise of the j-th executed step, (len(images), C, H, W), float32."""
+        return self._draw(f"{self._stream}/{j}")
+
+    def _draw(self, stream: str) -> Tensor:
+        return torch.cat([self._draw_group(stream, group) for group in self._groups])[: self._count]
+
+    def _draw_group(self, stream: str, group: int) -> Tensor:
+        draws = self._generator.manual_seed(position_seed(self._seed, stream, group))
+        return torch.randn(DRAW_SIZE, *self._shape, generator=draws, device=self._device)

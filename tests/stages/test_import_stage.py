@@ -74,7 +74,7 @@ def test_the_stages_after_it_go_on(digits, file, tmp_path):
     covariance = covariance_outputs(tmp_path)
     fit_covariances(CovarianceJob(schedule=SCHEDULE, heads=HEADS, seed=0), digits, tmp_path / "model", **covariance)
     drawing = sampling_job(chain("ddpm", "sn", 3), num_samples=50)
-    sample(drawing, tmp_path / "model", [tmp_path / "s.npy"], [tmp_path / "s.json"], [covariance["sn"]])
+    sample(drawing, tmp_path / "model", [tmp_path / "s.npy"], [tmp_path / "s.json"], tmp_path, [covariance["sn"]])
     assert load_pixels(tmp_path / "s.npy").shape == (50, 8, 8, 1)
 
 

@@ -20,7 +20,7 @@ def draw(trained, folder, *chains, **options):
     samples = [folder / f"{i}.npy" for i in range(len(chains))]
     reports = [folder / f"{i}.json" for i in range(len(chains))]
     covariances = sorted((trained / "covariance").iterdir())
-    sample(sampling_job(*chains, **options), trained / "model", samples, reports, covariances)
+    sample(sampling_job(*chains, **options), trained / "model", samples, reports, folder / "checkpoints", covariances)
     return [np.load(path) for path in samples], [read_json(path) for path in reports]
 
 

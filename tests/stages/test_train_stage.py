@@ -18,6 +18,7 @@ from sadpm.config import SequenceConfig
 from sadpm.data import load_pixels
 from sadpm.diffusion.losses import sequence_aware_loss
 from sadpm.diffusion.schedule import NoiseSchedule
+from sadpm.distributed import Group
 from sadpm.networks import load_unet
 from sadpm.optimisation import TrainingState
 from sadpm.resume import Checkpoints
@@ -150,6 +151,32 @@ def test_a_sliding_window_starts_anywhere_from_below_the_first_level(digits, mon
     for step in range(20):
         loss_at(step, job, schedule, network, batches.at(step))
     assert set(starts) == set(range(-3, 51))
+
+
+@pytest.mark.parametrize("window", [None, "anchored", "sliding"])
+def test_the_losses_of_the_parts_of_a_batch_average_to_that_of_the_whole(digits, window):
+    pixels, job = load_pixels(digits), training_job(dropout=0.0)
+    sequence = window and SequenceConfig(K=3, lam=1.0, window=window)
+    job = job.model_copy(update={"sequence": sequence})
+    schedule, network = NoiseSchedule.create(**job.schedule.model_dump()), new_network(job, pixels.shape)
+    x0 = TrainingBatches(pixels, 6, 0, torch.device("cpu")).at(0)
+    whole = loss_at(0, job, schedule, network, x0)
+    parts = [loss_at(0, job, schedule, network, x0, Group(rank, 3)) for rank in range(3)]
+    for term in ("total", "simple", "sequence"):
+        average = torch.stack([getattr(part, term) for part in parts]).mean()
+        torch.testing.assert_close(average, getattr(whole, term), rtol=1e-5, atol=0)
+
+
+def test_each_process_has_dropout_masks_of_its_own():
+    job, schedule, dropped = training_job(sequence=False), NoiseSchedule.create(num_train_timesteps=50), []
+    for rank in range(2):
+
+        def network(x, _):
+            dropped.append(torch.nn.functional.dropout(torch.ones_like(x)))
+            return x
+
+        loss_at(0, job, schedule, network, torch.zeros(2, 1, 8, 8), Group(rank, 2))
+    assert not torch.equal(*dropped)
 
 
 def test_the_baseline_and_sa_k_start_alike(digits):

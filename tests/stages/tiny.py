@@ -16,11 +16,11 @@ SCHEDULE = ScheduleConfig(num_train_timesteps=50)
 NETWORK = NetworkConfig(
     block_out_channels=(8, 8), layers_per_block=1, attention_resolutions=(), norm_num_groups=4, dropout=0.1
 )
-HEADS = HeadsConfig(steps=8, batch_size=10, ema_decay=0.5, log_every=3, checkpoint_every=3)
+HEADS = HeadsConfig(steps=8, batch_size=10, ema_decay=0.5, log_every=3)
 
 
 def training_job(steps=60, sequence=True, **network):
-    training = TrainingConfig(steps=steps, batch_size=6, ema_decay=0.5, log_every=3, checkpoint_every=2)
+    training = TrainingConfig(steps=steps, batch_size=6, ema_decay=0.5, log_every=3)
     return TrainJob(
         schedule=SCHEDULE,
         network=NETWORK.model_copy(update=network),

@@ -13,31 +13,20 @@ ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ
 class Workflow:
     """Snakemake, really run in a folder of its own."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, snakefile: Path = REPOSITORY / "Snakefile") -> None:
+        self.folder, self.snakefile = folder, snakefile
         self.results = folder / "results" / "test"
 
     def command(self, config=TEST_CONFIG):
         return [
-            *(sys.executable, "-m", "snakemake", "--snakefile", REPOSITORY / "Snakefile"),
+            *(sys.executable, "-m", "snakemake", "--snakefile", self.snakefile),
             *("--directory", self.folder, "--configfile", config),
         ]
 
     def run(self, *arguments, check=True, environment=None, config=TEST_CONFIG):
-        command = [
-            sys.executable,
-            "-m",
-            "snakemake",
-            "--snakefile",
-            REPOSITORY / "Snakefile",
-            "--directory",
-            self.folder,
-        ]
-        command += ["--configfile", config, "--cores", "2", *arguments]
-        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         done = subprocess.run(
-            command,
-            env={**os.environ, "PATH": path, **(environment or {})},
+            [*self.command(config), "--cores", "2", *arguments],
+            env={**ENVIRONMENT, **(environment or {})},
             capture_output=True,
             text=True,
             check=False,
@@ -49,7 +38,7 @@ class Workflow:
     def planned(self, *arguments, config=TEST_CONFIG):
         """The jobs of a dry run: rule and what it is about."""
         text = self.run("--dry-run", *arguments, config=config).stdout
-        return sorted(re.findall(r"^Job \d+: (.*)", text, flags=re.MULTILINE))
+        return sorted(re.findall(r"^ *Job \d+: (.*)", text, flags=re.MULTILINE))
 
     def copy(self, folder):
         shutil.copytree(self.folder, folder, dirs_exist_ok=True)

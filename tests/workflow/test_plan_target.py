@@ -29,7 +29,7 @@ def dry_run(folder, path, target):
     stats = re.findall(r"^(\S+) +(\d+)$", text.split("Job stats:")[1].split("total")[0], flags=re.MULTILINE)
     jobs = Counter()
     for rule, count in stats:
-        jobs[re.sub(r"^(sample|score)_.*", r"\1", rule)] += int(count)
+        jobs[re.sub(r"^(sample_part|join_parts|sample|score)_.*", r"\1", rule)] += int(count)
     del jobs[target]  # the rule that only names its files
     return jobs
 

@@ -11,9 +11,10 @@ DATA = f"{DATASET}/data"
 RUN = "{dataset}/{model}/seed{seed}"
 MODEL = ["model/config.json", "model/diffusion_pytorch_model.safetensors"]
 GAP = f"{ROOT}/{RUN}/gap/start{{start}}-images{{num_images}}"
-CHECKPOINTS = f"{ROOT}/.checkpoints"
+CHECKPOINTS = f"{CONFIG.checkpoints}/{CONFIG.experiment}" if CONFIG.checkpoints else f"{ROOT}/.checkpoints"
 LOG = f"{ROOT}/logs"
 BENCHMARK = f"{ROOT}/benchmarks"
+DRAWS = grid.runs_by_draws(CONFIG)
 
 
 def one_of(names):
@@ -29,6 +30,9 @@ wildcard_constraints:
     num_images=r"\d+",
     table=one_of(CONFIG.tables),
     figure=one_of(CONFIG.figures),
+    draw=one_of(sorted({str(draw) for draws in DRAWS for draw in draws})),
+    shard=r"\d+",
+    shards=r"\d+",
 
 
 def runs_of(imported):
@@ -89,11 +93,52 @@ def looking(dataset, inception, other):
     return inception if CONFIG.datasets[dataset].extractor == "inception" else other
 
 
-def covariances_of(draws):
+def covariances_of(run, draws):
     """The fitted covariances that some of a run's samples need."""
     files = {"fixed": None, "analytic": "analytic.npz", "npr": "npr.safetensors", "sn": "sn.safetensors"}
     needed = {files[CONFIG.covariances[draw.covariance].kind] for draw in draws} - {None}
-    return [f"{ROOT}/{{run}}/covariance/{name}" for name in sorted(needed)]
+    return [f"{ROOT}/{run}/covariance/{name}" for name in sorted(needed)]
+
+
+def shards_of(run):
+    """How many jobs share each set of a run's samples."""
+    return CONFIG.datasets[jobs.parse_run(run)[0]].shards
+
+
+def shard_of(w):
+    """Which part of a set of samples a job draws."""
+    return (int(w.shard), int(w.shards)) if hasattr(w, "shard") else (0, 1)
+
+
+def sampling_of(w, draws):
+    """What a sampling job draws, in words."""
+    shard, shards = shard_of(w)
+    part = f", part {shard + 1} of {shards}" if shards > 1 else ""
+    return f"{w.run}: {', '.join(map(str, draws))}{part}"
+
+
+def part_files(run, draws, form):
+    """The parts of all draws, those of one draw side by side."""
+    shards = shards_of(run)
+    return [f"{ROOT}/{run}/samples/{draw}.part{i}-of-{shards}.{form}" for draw in draws for i in range(shards)]
+
+
+def packs(wanted=lambda run: True):
+    """The jobs of sampling and scoring: suffix of the rule's name, name for files, names of the draws, and runs.
+
+    Where each cell has its own job, one rule serves them all by its wildcard; where cells share a process, the grid
+    says which files a rule makes.
+    """
+    rules = [("", "{draw}", ["{draw}"], sorted({run for runs in DRAWS.values() for run in runs}))]
+    if CONFIG.job_steps:
+        rules = [(f"_{label_of(draws)}", label_of(draws), list(map(str, draws)), runs) for draws, runs in DRAWS.items()]
+    chosen = [(suffix, label, draws, [run for run in runs if wanted(run)]) for suffix, label, draws, runs in rules]
+    return [pack for pack in chosen if pack[-1]]
+
+
+def draws_of(w, names):
+    """The draws with these names, in which wildcards are filled in."""
+    return [grid.Draw.parse(name.format(**w)) for name in names]
 
 
 def cell_file(cell, folder, form):
@@ -118,3 +163,28 @@ def shown(kind, files):
 def label_of(draws):
     """A name for the job that makes these draws."""
     return f"{draws[0]}" + (f"-and-{len(draws) - 1}-more" if len(draws) > 1 else "")
+
+
+def growing(amount, attempt):
+    """More at the second and third attempt, in case a lack of it killed the last; a walltime may end many more."""
+    return int(amount * min(attempt, 3))
+
+
+def memory(base, copies):
+    """Megabytes of a process: a base, and so many copies of the input."""
+    return lambda w, input, attempt: growing(base + copies * input.size_mb, attempt)
+
+
+def gpus_of(run):
+    """How many GPUs train a run's network together."""
+    return CONFIG.datasets[jobs.parse_run(run)[0]].gpus
+
+
+def processes_of(run):
+    """How many processes do, on the CPU where there is no GPU."""
+    return max(1, gpus_of(run))
+
+
+def gpu_of(dataset):
+    """How many GPUs a job asks for that can use one."""
+    return min(CONFIG.datasets[dataset].gpus, 1)

@@ -23,9 +23,10 @@ rule fit_covariances:
     threads: 1
     priority: 5
     resources:
-        mem_mb=2000,
+        mem_mb=memory(4000, copies=2),
         runtime=24 * 60,
-        gpu=1,
+        gpu=lambda w: gpu_of(w.dataset),
+        checkpoint_seconds=CONFIG.checkpoint_seconds,
     conda:
         "../../environment.yml"
     message:
@@ -33,4 +34,5 @@ rule fit_covariances:
     shell:
         "exec python -m sadpm.stages.fit_covariances --params {params.job:q} --images {input.images}"
         " --model {params.model} --analytic {output.analytic} --npr {output.npr} --sn {output.sn}"
-        " --report {output.report} --checkpoints {params.checkpoints} 2> {log}"
+        " --report {output.report} --checkpoints {params.checkpoints}"
+        " --checkpoint-seconds {resources.checkpoint_seconds} 2> {log}"

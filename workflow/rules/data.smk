@@ -1,7 +1,9 @@
 """Images, the classifier that looks at them, and the statistics of what it sees."""
 
 
+# Where Snakemake itself runs: compute nodes seldom reach the network.
 rule prepare_data:
+    localrule: True
     output:
         images=f"{DATA}/images.npy",
         labels=f"{DATA}/labels.npy",
@@ -40,8 +42,8 @@ rule train_classifier:
         f"{BENCHMARK}/{{dataset}}/train_classifier.tsv"
     threads: 1
     resources:
-        mem_mb=1500,
-        runtime=30,
+        mem_mb=memory(2000, copies=2),
+        runtime=lambda w, attempt: growing(30, attempt),
     conda:
         "../../environment.yml"
     message:
@@ -66,9 +68,9 @@ rule measure_reference:
         f"{BENCHMARK}/{{dataset}}/measure_reference.tsv"
     threads: 1
     resources:
-        mem_mb=lambda w: looking(w.dataset, 8000, 1500),
-        runtime=lambda w: looking(w.dataset, 24 * 60, 60),
-        gpu=lambda w: looking(w.dataset, 1, 0),
+        mem_mb=lambda w, attempt: growing(looking(w.dataset, 8000, 2000), attempt),
+        runtime=lambda w, attempt: growing(looking(w.dataset, 120, 30), attempt),
+        gpu=lambda w: looking(w.dataset, gpu_of(w.dataset), 0),
     conda:
         "../../environment.yml"
     message:

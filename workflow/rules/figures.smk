@@ -2,6 +2,7 @@
 
 
 rule figure:
+    localrule: True
     input:
         samples=shown("samples", lambda name: sample_files(grid.figure_cells(CONFIG, name))),
         data=shown("samples", lambda name: [f"{DATA}/images.npy".format(dataset=CONFIG.figures[name].dataset)]),

@@ -21,9 +21,9 @@ rule measure_gap:
         f"{BENCHMARK}/{RUN}/measure_gap-start{{start}}-images{{num_images}}.tsv"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=120,
-        gpu=1,
+        mem_mb=memory(4000, copies=2),
+        runtime=lambda w, attempt: growing(120, attempt),
+        gpu=lambda w: gpu_of(w.dataset),
     conda:
         "../../environment.yml"
     message:

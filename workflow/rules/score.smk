@@ -1,10 +1,10 @@
 """Scores of the samples, in the same sets as they were drawn."""
 
-for draws, runs in grid.runs_by_draws(CONFIG).items():
+for suffix, label, draws, runs in packs():
 
     rule:
         name:
-            f"score_{label_of(draws)}"
+            f"score{suffix}"
         wildcard_constraints:
             run=one_of(runs),
         input:
@@ -16,20 +16,23 @@ for draws, runs in grid.runs_by_draws(CONFIG).items():
         output:
             scores=[f"{ROOT}/{{run}}/scores/{draw}.json" for draw in draws],
         params:
-            job=lambda w, draws=draws: as_json(jobs.score_job(CONFIG, w.run, draws)),
+            job=lambda w, draws=draws: as_json(jobs.score_job(CONFIG, w.run, draws_of(w, draws))),
+            about=lambda w, draws=draws: ", ".join(map(str, draws_of(w, draws))),
         log:
-            f"{LOG}/{{run}}/score-{label_of(draws)}.log",
+            f"{LOG}/{{run}}/score-{label}.log",
         benchmark:
-            f"{BENCHMARK}/{{run}}/score-{label_of(draws)}.tsv"
+            f"{BENCHMARK}/{{run}}/score-{label}.tsv"
         threads: 1
         resources:
-            mem_mb=lambda w: looking(jobs.parse_run(w.run)[0], 8000, 1500),
-            runtime=lambda w: looking(jobs.parse_run(w.run)[0], 24 * 60, 60),
-            gpu=lambda w: looking(jobs.parse_run(w.run)[0], 1, 0),
+            mem_mb=lambda w, attempt: growing(looking(jobs.parse_run(w.run)[0], 8000, 1500), attempt),
+            runtime=lambda w, attempt, draws=draws: growing(
+                looking(jobs.parse_run(w.run)[0], 60, 10) + 10 * len(draws), attempt
+            ),
+            gpu=lambda w: looking(jobs.parse_run(w.run)[0], gpu_of(jobs.parse_run(w.run)[0]), 0),
         conda:
             "../../environment.yml"
         message:
-            f"Scoring {{wildcards.run}}: {', '.join(map(str, draws))}"
+            "Scoring {wildcards.run}: {params.about}"
         shell:
             "exec python -m sadpm.stages.score --params {params.job:q} --samples {input.samples}"
             " --reports {input.reports} --reference {input.reference} --weights {input.weights}"

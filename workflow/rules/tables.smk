@@ -2,6 +2,7 @@
 
 
 rule table:
+    localrule: True
     input:
         scores=lambda w: score_files(grid.table_cells(CONFIG, w.table)),
         published=[CONFIG.published] if CONFIG.published else [],

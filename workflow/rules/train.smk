@@ -19,12 +19,13 @@ rule train:
         f"{LOG}/{{run}}/train.log",
     benchmark:
         f"{BENCHMARK}/{{run}}/train.tsv"
-    threads: 1
+    threads: lambda w: processes_of(w.run)
     priority: 10
     resources:
-        mem_mb=2000,
+        mem_mb=lambda w, input, attempt: memory(4000, copies=2)(w, input, attempt) * processes_of(w.run),
         runtime=24 * 60,
-        gpu=1,
+        gpu=lambda w: gpus_of(w.run),
+        checkpoint_seconds=CONFIG.checkpoint_seconds,
     conda:
         "../../environment.yml"
     message:
@@ -32,7 +33,8 @@ rule train:
     shell:
         "exec python -m sadpm.stages.train --params {params.job:q} --images {input.images}"
         " --model {params.model} --log {output.losses} --report {output.report}"
-        " --checkpoints {params.checkpoints} 2> {log}"
+        " --checkpoints {params.checkpoints} --checkpoint-seconds {resources.checkpoint_seconds}"
+        " --processes {resources.gpu} 2> {log}"
 
 
 rule import_model:
@@ -56,7 +58,7 @@ rule import_model:
     threads: 1
     priority: 10
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000, copies=4),
         runtime=30,
     conda:
         "../../environment.yml"

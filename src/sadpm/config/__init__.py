@@ -94,6 +94,8 @@ class Config(Section):
     results: str = "results"
     seeds: tuple[int, ...] = Field((0,), min_length=1)
     job_steps: int = Field(0, ge=0)
+    checkpoint_seconds: int = Field(600, ge=0)
+    checkpoints: str | None = None
     published: str | None = None
     plan: PlanConfig = PlanConfig()
     schedule: ScheduleConfig = ScheduleConfig()

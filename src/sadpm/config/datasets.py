@@ -41,7 +41,6 @@ class TrainingConfig(Section):
     max_grad_norm: float | None = Field(1.0, gt=0)
     flip: bool = False
     log_every: int = Field(100, ge=1)
-    checkpoint_every: int = Field(5000, ge=1)
 
 
 class HeadsConfig(Section):
@@ -55,7 +54,6 @@ class HeadsConfig(Section):
     backbone_dropout: bool = False
     ms_eps: Literal["controlled", "plain"] = "controlled"
     log_every: int = Field(100, ge=1)
-    checkpoint_every: int = Field(5000, ge=1)
 
 
 class ClassifierConfig(Section):
@@ -87,6 +85,24 @@ class DatasetConfig(Section):
     reference: str | None = None
     num_samples: int = Field(50_000, ge=2)
     sampling_batch_size: int = Field(500, ge=50, multiple_of=50)
+    shards: int = Field(1, ge=1)
+    gpus: int = Field(1, ge=0)
+
+    @model_validator(mode="after")
+    def _a_batch_for_each_shard(self) -> Self:
+        batches = -(-self.num_samples // self.sampling_batch_size)
+        if self.shards > batches:
+            raise ValueError(
+                f"shards: {self.shards} jobs can't share {batches} batches of sampling_batch_size images; "
+                f"shards is at most {batches}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _the_batch_is_shared_by_the_gpus(self) -> Self:
+        if self.gpus > 1 and self.training.batch_size % self.gpus:
+            raise ValueError(f"gpus: {self.gpus} can't share training.batch_size ({self.training.batch_size}) equally")
+        return self
 
     @model_validator(mode="after")
     def _labels_for_the_classifier(self) -> Self:

@@ -6,7 +6,6 @@ Ho et al. (2020), Song et al. (2021), and Bao et al. (2022) for optimal variance
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -148,12 +147,32 @@ def reverse_process(
             noise that is left in the last image but one is seen in the sample); None for no clamp.
         clamped_steps: how many such steps; 1 is the one that lands on the lowest level.
     """
-    for j, (t, s) in enumerate(pairwise([*reversed(levels), 0])):
-        transition = step(schedule, x, predict(x, t), s, t)
-        if max_variance is not None and s <= levels[clamped_steps - 1]:
-            transition = replace(transition, variance=transition.variance.clamp(0, max_variance))
-        x = _draw(transition, draw_noise, j) if s > 0 else transition.mean
-        yield ReverseStep(s, x, transition)
+    for j in range(len(levels)):
+        state = executed_step(
+            j, predict, x, levels, schedule, step, draw_noise, max_variance=max_variance, clamped_steps=clamped_steps
+        )
+        x = state.x
+        yield state
+
+
+def executed_step(
+    j: int,
+    predict: Predict,
+    x: Tensor,
+    levels: Sequence[int],
+    schedule: NoiseSchedule,
+    step: Step,
+    draw_noise: DrawNoise,
+    *,
+    max_variance: float | None = None,
+    clamped_steps: int = 1,
+) -> ReverseStep:
+    """Run the j-th step of :func:`reverse_process`, counted from 0, on x (B, C, H, W) at the j-th highest level."""
+    t, s = levels[-1 - j], levels[-2 - j] if j + 1 < len(levels) else 0
+    transition = step(schedule, x, predict(x, t), s, t)
+    if max_variance is not None and s <= levels[clamped_steps - 1]:
+        transition = replace(transition, variance=transition.variance.clamp(0, max_variance))
+    return ReverseStep(s, _draw(transition, draw_noise, j) if s > 0 else transition.mean, transition)
 
 
 def to_uint8(x: Tensor) -> Tensor:

@@ -9,26 +9,40 @@ import argparse
 import inspect
 import sys
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from sadpm.artifacts import UserError
+from sadpm.interruption import stop_when_asked
+
+# Run as `python -m sadpm.stages.<stage>`: this package comes before the stage, whose imports take seconds.
+if sys.argv[0] == "-m":
+    stop_when_asked()
 
 
 def command(stage: Callable[..., None], arguments: Sequence[str] | None = None) -> None:
     """Run a stage from the command line, with one option for each parameter of the function.
 
-    A pydantic model is given as JSON, a path as it is, and a sequence of paths as any number of values. A user's
-    mistake ends the program with a message and exit status 1, without a traceback.
+    A pydantic model is given as JSON, a path or number as it is, and a sequence of paths as any number of values. A
+    user's mistake ends the program with a message and exit status 1, without a traceback.
     """
     values = vars(_parser(stage).parse_args(arguments))
     try:
         stage(**values)
     except UserError as error:
         sys.exit(f"{stage.__name__}: {error}")
+
+
+def options_of(values: Mapping[str, Any]) -> list[str]:
+    """Return the options with which :func:`command` calls a stage with these values."""
+    texts = {
+        name: value.model_dump_json(by_alias=True) if isinstance(value, BaseModel) else value
+        for name, value in values.items()
+    }
+    return [f"--{name.replace('_', '-')}={text}" for name, text in texts.items()]
 
 
 def _parser(stage: Callable[..., None]) -> argparse.ArgumentParser:
@@ -42,7 +56,7 @@ def _parser(stage: Callable[..., None]) -> argparse.ArgumentParser:
         elif isinstance(types[name], type) and issubclass(types[name], BaseModel):
             options |= {"type": _json_of(types[name]), "metavar": "JSON"}
         else:
-            options |= {"type": Path}
+            options |= {"type": types[name]}
         parser.add_argument(f"--{name.replace('_', '-')}", **options)
     return parser
 

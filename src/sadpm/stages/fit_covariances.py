@@ -1,7 +1,7 @@
 """Fit Analytic's ms_eps and the NPR and SN heads in one pass: they share the frozen network's forward."""
 
-import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +18,6 @@ from sadpm.jobs import CovarianceJob
 from sadpm.networks import CovarianceHead, UNet
 from sadpm.optimisation import TrainingState
 from sadpm.predictor import load_network, new_head, save_head
-from sadpm.progress import progress
 from sadpm.randomness import generator, position_seed
 from sadpm.resume import Checkpoints
 from sadpm.stages import command
@@ -52,10 +51,11 @@ def fit_covariances(
     sn: Path,
     report: Path,
     checkpoints: Path,
+    checkpoint_seconds: int = 600,
 ) -> None:
     """Write ``analytic.npz`` and the two heads' averaged weights; go on where an earlier try was left."""
-    begun = time.monotonic()
     device = select_device()
+    saved = Checkpoints(checkpoints, params, checkpoint_seconds, images=sha256(images), model=sha256(model))
     schedule = NoiseSchedule.create(**params.schedule.model_dump()).to(device)
     unet = load_network(model, device).train(params.heads.backbone_dropout)
     batches = TrainingBatches(load_pixels(images), params.heads.batch_size, params.seed, device)
@@ -67,16 +67,15 @@ def fit_covariances(
         max_grad_norm=None,
         log_every=params.heads.log_every,
     )
-    saved = Checkpoints(checkpoints, params, images=sha256(images), model=sha256(model))
     if (found := saved.latest(device)) is not None:
         state.load_state_dict(found["heads"])
         moments.sums = found["moments"]
 
-    first, last = state.step, params.heads.steps
-    for step in progress(range(first, last), last, "fitting covariances", first):
+    def everything() -> dict[str, Any]:
+        return {"heads": state.state_dict(), "moments": moments.sums}
+
+    for step in saved.steps(params.heads.steps, everything, "fitting covariances"):
         fit_step(step, params, schedule, unet, state, moments, batches.at(step))
-        if state.step % params.heads.checkpoint_every == 0 and state.step < last:
-            saved.save(state.step, {"heads": state.state_dict(), "moments": moments.sums})
 
     write_atomically(analytic, lambda file: np.savez(file, allow_pickle=False, **moments.summary()))
     heads = state.ema
@@ -85,7 +84,7 @@ def fit_covariances(
         head = heads[kind]
         assert isinstance(head, CovarianceHead)
         save_head(head, path)
-    facts = {"seconds": time.monotonic() - begun, "device": device_name(device), "torch": torch.__version__}
+    facts = {"seconds": saved.seconds, "device": device_name(device), "torch": torch.__version__}
     losses = {"columns": ["step", "loss", "npr", "sn"], "history": state.history}
     write_json(report, {**facts, "losses": losses, "provenance": provenance(params, images=images, model=model)})
     saved.remove()

@@ -30,8 +30,8 @@ def measure_gap(params: GapJob, images: Path, model: Path, curve: Path, report: 
     noise = ImageNoise(params.seed, "gap", range(len(x0)), tuple(x0.shape[1:]), device)
     with torch.inference_mode():
         abar = schedule.alphas_cumprod[params.start]
-        x = abar.sqrt() * x0 + (1 - abar).sqrt() * noise.draw()
-        steps = estimation_gap(predict, schedule, x0, x, params.start, noise.draw)
+        x = abar.sqrt() * x0 + (1 - abar).sqrt() * noise.at_start()
+        steps = estimation_gap(predict, schedule, x0, x, params.start, noise.of_step)
         rows = torch.stack([summary(step) for step in progress(steps, params.start - 1, "gap")]).tolist()
     numbers = [",".join(map(repr, (params.start - 1 - j, *row))) for j, row in enumerate(rows)]
     write_text(curve, "\n".join([",".join(COLUMNS), *numbers]) + "\n")

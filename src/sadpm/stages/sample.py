@@ -1,45 +1,60 @@
 """Draw sets of samples of one model: by several samplers, covariances and numbers of steps."""
 
-import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from sadpm.artifacts import provenance, sha256, write_atomically, write_json
 from sadpm.device import device_name, select_device
-from sadpm.diffusion.samplers import DDIMStep, DDPMStep, Step, pixel_variance, reverse_process, to_uint8
+from sadpm.diffusion.samplers import DDIMStep, DDPMStep, Step, executed_step, pixel_variance, to_uint8
 from sadpm.diffusion.schedule import NoiseSchedule
 from sadpm.diffusion.timesteps import exact_timesteps
 from sadpm.jobs import Chain, SampleJob
 from sadpm.predictor import Predictor, load_network
-from sadpm.progress import progress
 from sadpm.randomness import ImageNoise
+from sadpm.resume import Checkpoints
 from sadpm.stages import command
 
 
 def sample(
-    params: SampleJob, model: Path, samples: Sequence[Path], reports: Sequence[Path], covariances: Sequence[Path] = ()
+    params: SampleJob,
+    model: Path,
+    samples: Sequence[Path],
+    reports: Sequence[Path],
+    checkpoints: Path,
+    covariances: Sequence[Path] = (),
+    checkpoint_seconds: int = 600,
 ) -> None:
-    """Write (n, H, W, C) uint8 images and a report for each chain; ``covariances`` are files named by their kind."""
+    """Write (n, H, W, C) uint8 images and a report for each chain; ``covariances`` are files named by their kind.
+
+    Nothing is written before all chains are finished: the workflow deletes what a failed job has written.
+    """
     device = select_device()
     schedule = NoiseSchedule.create(**params.schedule.model_dump())
     unet = load_network(model, device)
+    shape = (unet.in_channels, unet.sample_size, unet.sample_size)
     fitted = {path.stem: path for path in covariances}
-    for chain, path, report in zip(params.chains, samples, reports, strict=True):
-        begun = time.monotonic()
+    finished: list[tuple[Tensor, dict[str, Any], Checkpoints]] = []
+    for chain, path in zip(params.chains, samples, strict=True):
         covariance = fitted.get(chain.covariance.kind)
         predict = Predictor(unet, schedule, chain.covariance, covariance, clip=chain.recipe.clip_sample)
-        shape = (unet.in_channels, unet.sample_size, unet.sample_size)
-        images = draw_images(params, chain, predict, shape, schedule, device)
-        seconds = time.monotonic() - begun
-        write_atomically(path, partial(np.save, arr=images))
-        inputs = {"model": model, **({"covariance": covariance} if covariance else {})}
-        facts = {"network_calls": chain.steps, "seconds": seconds, "device": device_name(device)}
         chain_only = params.model_copy(update={"chains": (chain,)})
-        write_json(report, {**facts, "sha256": sha256(path), "provenance": provenance(chain_only, **inputs)})
+        origin = provenance(chain_only, model=model, **({"covariance": covariance} if covariance else {}))
+        saved = Checkpoints(checkpoints / path.stem, chain_only, checkpoint_seconds, **origin["inputs"])
+        images = draw_images(params, chain, predict, shape, schedule, device, saved)
+        facts = {"network_calls": chain.steps, "seconds": saved.seconds, "device": device_name(device)}
+        finished.append((images, {**facts, "provenance": origin}, saved))
+
+    for (images, facts, _), path, report in zip(finished, samples, reports, strict=True):
+        write_atomically(path, partial(np.save, arr=images.numpy()))
+        write_json(report, {**facts, "sha256": sha256(path)})
+    for _, _, saved in finished:
+        saved.remove()
 
 
 def draw_images(
@@ -49,22 +64,34 @@ def draw_images(
     shape: tuple[int, int, int],
     schedule: NoiseSchedule,
     device: torch.device,
-) -> np.ndarray:
-    """Run the reverse process for all images of one chain, some at once; ``shape`` is (C, H, W)."""
+    saved: Checkpoints,
+) -> Tensor:
+    """Run the reverse process for the job's images, some at once; ``shape`` is (C, H, W).
+
+    Goes on in the middle of a chain where an earlier try was left. Returns (n, H, W, C) uint8 on the CPU.
+    """
     levels = exact_timesteps(chain.recipe.timesteps, schedule.num_train_timesteps, chain.steps)
     step, bound = reverse_step(chain), last_variance(chain)
-    images = np.empty((params.num_samples, *shape[1:], shape[0]), np.uint8)
-    starts = range(0, params.num_samples, params.batch_size)
+    batches = params.batches()
+    x, drawn = torch.empty(0), torch.empty(0, *shape[1:], shape[0], dtype=torch.uint8)
+    if (found := saved.latest()) is not None:
+        x, drawn = found["x"].to(device), found["drawn"]
+    images = [drawn]
+
+    def state() -> dict[str, Tensor]:
+        return {"x": x, "drawn": torch.cat(images)}
+
     what = f"{chain.sampler.family}, {chain.covariance.kind}, {chain.steps} steps, batches of {params.batch_size}"
     with torch.inference_mode():
-        for start in progress(starts, len(starts), what):
-            batch = range(start, min(start + params.batch_size, params.num_samples))
-            noise = ImageNoise(params.seed, "samples", batch, shape, device)
-            x = noise.draw()
-            for state in reverse_process(predict, x, levels, schedule, step, noise.draw, max_variance=bound):
-                x = state.x
-            images[batch.start : batch.stop] = to_uint8(x).cpu().numpy()
-    return images
+        for done in saved.steps(len(batches) * chain.steps, state, what):
+            batch, j = divmod(done, chain.steps)
+            noise = ImageNoise(params.seed, "samples", batches[batch], shape, device)
+            if j == 0:
+                x = noise.at_start()
+            x = executed_step(j, predict, x, levels, schedule, step, noise.of_step, max_variance=bound).x
+            if j == chain.steps - 1:
+                images.append(to_uint8(x).cpu())
+    return torch.cat(images)
 
 
 def reverse_step(chain: Chain) -> Step:

@@ -1,59 +1,94 @@
 """Train one noise predictor: the DDPM baseline or SA-K."""
 
-import time
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from sadpm import distributed
 from sadpm.artifacts import UserError, provenance, sha256, write_json, write_text
 from sadpm.batches import TrainingBatches
 from sadpm.data import load_pixels
 from sadpm.device import device_name, select_device
 from sadpm.diffusion.losses import PredictNoise, SequenceAwareLoss, antithetic_levels, sequence_aware_loss
 from sadpm.diffusion.schedule import NoiseSchedule, network_time
+from sadpm.distributed import ALONE, Group
 from sadpm.jobs import TrainJob
 from sadpm.networks import UNet, save_unet
 from sadpm.optimisation import LOSS_COLUMNS, TrainingState
-from sadpm.progress import progress
 from sadpm.randomness import generator, position_seed
 from sadpm.resume import Checkpoints
-from sadpm.stages import command
+from sadpm.stages import command, options_of
 
 
-def train(params: TrainJob, images: Path, model: Path, log: Path, report: Path, checkpoints: Path) -> None:
-    """Write the averaged weights as a folder that diffusers opens, the losses, and a report."""
-    begun = time.monotonic()
-    device = select_device()
-    pixels, schedule = load_pixels(images), NoiseSchedule.create(**params.schedule.model_dump()).to(device)
-    training = params.training
-    batches = TrainingBatches(pixels, training.batch_size, params.seed, device, training.flip)
-    state = TrainingState(
-        new_network(params, pixels.shape).to(device).to(memory_format=torch.channels_last),
-        learning_rate=training.learning_rate,
-        ema_decay=training.ema_decay,
-        max_grad_norm=training.max_grad_norm,
-        log_every=training.log_every,
-    )
-    saved = Checkpoints(checkpoints, params, images=sha256(images))
-    if (found := saved.latest(device)) is not None:
-        state.load_state_dict(found)
+def train(
+    params: TrainJob,
+    images: Path,
+    model: Path,
+    log: Path,
+    report: Path,
+    checkpoints: Path,
+    checkpoint_seconds: int = 600,
+    processes: int = 1,
+) -> None:
+    """Write the averaged weights as a folder that diffusers opens, the losses, and a report.
 
-    first = state.step
-    for step in progress(range(first, training.steps), training.steps, "training", first):
-        loss = loss_at(step, params, schedule, state.module, batches.at(step))
-        state.update(loss.total, loss.simple, loss.sequence)
-        if state.step % training.checkpoint_every == 0 and state.step < training.steps:
-            saved.save(state.step, state.state_dict())
+    Several processes, each with a GPU of its own where there are any, share each batch; under a launcher such as
+    torchrun there are as many as it started, on one machine or on several. The result is that of one process, but for
+    rounding and other dropout masks.
+    """
+    given = dict(locals())
+    started = distributed.started()
+    check_batch(params.training.batch_size, processes if started == 1 else started)
+    if started == 1 and processes > 1:
+        distributed.launch(processes, "sadpm.stages.train", options_of(given))
+        return
+    with distributed.join() as group:
+        device = select_device()
+        saved = Checkpoints(checkpoints, params, checkpoint_seconds, group=group, images=sha256(images))
+        pixels, schedule = load_pixels(images), NoiseSchedule.create(**params.schedule.model_dump()).to(device)
+        training = params.training
+        batches = TrainingBatches(pixels, training.batch_size, params.seed, device, training.flip)
+        state = TrainingState(
+            new_network(params, pixels.shape).to(device).to(memory_format=torch.channels_last),
+            learning_rate=training.learning_rate,
+            ema_decay=training.ema_decay,
+            max_grad_norm=training.max_grad_norm,
+            log_every=training.log_every,
+            group=group,
+        )
+        if (found := saved.latest(device)) is not None:
+            state.load_state_dict(found)
+        if not group.agrees_on(state.step):
+            raise UserError(
+                f"{checkpoints}: the processes see different checkpoints; they need a folder that they share"
+            )
 
-    assert isinstance(state.ema, UNet)
-    save_unet(state.ema, model)
-    rows = [LOSS_COLUMNS, *state.history]
-    write_text(log, "".join(",".join(map(str, row)) + "\n" for row in rows))
-    seconds = time.monotonic() - begun
-    facts = {"seconds": seconds, "steps_in_this_process": training.steps - first, "device": device_name(device)}
-    write_json(report, {**facts, "torch": torch.__version__, "provenance": provenance(params, images=images)})
-    saved.remove()
+        first, network = state.step, group.wrap(state.module)
+        for step in saved.steps(training.steps, state.state_dict, "training"):
+            loss = loss_at(step, params, schedule, network, batches.at(step), group)
+            state.update(loss.total, loss.simple, loss.sequence)
+
+    if group.writes:
+        assert isinstance(state.ema, UNet)
+        save_unet(state.ema, model)
+        rows = [LOSS_COLUMNS, *state.history]
+        write_text(log, "".join(",".join(map(str, row)) + "\n" for row in rows))
+        facts = {
+            "seconds": saved.seconds,
+            "steps_in_this_process": training.steps - first,
+            "processes": group.size,
+            "device": device_name(device),
+            "torch": torch.__version__,
+        }
+        write_json(report, {**facts, "provenance": provenance(params, images=images)})
+        saved.remove()
+
+
+def check_batch(batch_size: int, processes: int) -> None:
+    """Raise UserError where processes can't share a batch equally."""
+    if processes > 1 and batch_size % processes:
+        raise UserError(f"{processes} processes can't share a batch of {batch_size} images equally")
 
 
 def new_network(params: TrainJob, shape: tuple[int, ...]) -> UNet:
@@ -67,23 +102,39 @@ def new_network(params: TrainJob, shape: tuple[int, ...]) -> UNet:
 
 
 def loss_at(
-    step: int, params: TrainJob, schedule: NoiseSchedule, network: torch.nn.Module, x0: Tensor
+    step: int,
+    params: TrainJob,
+    schedule: NoiseSchedule,
+    network: torch.nn.Module,
+    x0: Tensor,
+    group: Group = ALONE,
 ) -> SequenceAwareLoss:
-    """Return the loss of one training step; all its randomness comes from the step's position."""
+    """Return the loss of one training step; all its randomness comes from the step's position.
+
+    Each process of a group draws for the whole batch ``x0``, and returns the loss of its part.
+    """
     draws = generator(params.seed, "training", step, x0.device)
-    torch.manual_seed(position_seed(params.seed, "dropout", step))
+    torch.manual_seed(position_seed(params.seed, group.stream("dropout"), step))
+    mine = group.part(len(x0))
     total, sequence = schedule.num_train_timesteps, params.sequence
     n = antithetic_levels(len(x0), total, draws)
     if sequence is None:
         noise = torch.randn(1, *x0.shape, generator=draws, device=x0.device)
-        return sequence_aware_loss(_predictor(network), schedule, x0, n, noise, lam=0)
+        return sequence_aware_loss(_predictor(network), schedule, x0[mine], n[mine], noise[:, mine], lam=0)
     sliding = sequence.window == "sliding"
     noise = torch.randn(sequence.K + sliding, *x0.shape, generator=draws, device=x0.device)
     start = None
     if sliding:
-        start = torch.randint(1 - sequence.K, total + 1, (len(x0),), generator=draws, device=x0.device)
+        start = torch.randint(1 - sequence.K, total + 1, (len(x0),), generator=draws, device=x0.device)[mine]
     return sequence_aware_loss(
-        _predictor(network), schedule, x0, n, noise, lam=sequence.lam, weights=sequence.weights, window_start=start
+        _predictor(network),
+        schedule,
+        x0[mine],
+        n[mine],
+        noise[:, mine],
+        lam=sequence.lam,
+        weights=sequence.weights,
+        window_start=start,
     )
 
 

@@ -2,12 +2,16 @@ from itertools import islice
 
 import numpy as np
 import pytest
+import torch
 from tiny import HEADS, SCHEDULE, covariance_outputs, training_job, training_outputs
 
 from sadpm.jobs import CovarianceJob
 from sadpm.sources.embedded import handwritten_digits
 from sadpm.stages.fit_covariances import fit_covariances
 from sadpm.stages.train import train
+
+# As in the workflow's jobs; two threads of a tiny network wait for each other when the machine is busy.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,61 @@
+"""A full and a read-only disk: a clear error, nothing half-written, and the work goes on when there is room."""
+
+import signal
+import subprocess
+import time
+
+import pytest
+from test_kills import hashes, heads, sampling, training
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of its own, which ``remount`` changes."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", folder], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"no tmpfs can be mounted here: {mounted.stderr.decode().strip()}")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def remount(folder, option):
+    subprocess.run(["mount", "-o", f"remount,{option}", folder], check=True)
+
+
+@pytest.mark.parametrize("stage", [training, heads, sampling])
+def test_a_full_disk_is_told_and_the_work_goes_on_when_there_is_room(trained, digits, tmp_path, small_disk, stage):
+    whole, process = stage(trained, digits, tmp_path / "whole"), stage(trained, digits, small_disk)
+    whole.finish()
+    remount(small_disk, "size=16k")
+    full = process.start()
+    _, said = full.communicate()
+    assert full.returncode == 1
+    assert "can't be written (No space left on device)" in said
+    assert "Traceback" not in said
+    assert not list(small_disk.rglob("*.partial"))
+    remount(small_disk, "size=64m")
+    process.finish()
+    assert hashes(process) == hashes(whole)
+
+
+def test_a_read_only_disk_is_told_and_the_checkpoints_stay_good(trained, digits, tmp_path, small_disk):
+    whole, process = training(trained, digits, tmp_path / "whole"), training(trained, digits, small_disk)
+    whole.finish()
+    running = process.start()
+    while not list(process.checkpoints.rglob("*.ckpt")):
+        time.sleep(0.005)
+    running.send_signal(signal.SIGKILL)
+    running.communicate()
+    remount(small_disk, "ro")
+    refused = process.start()
+    _, said = refused.communicate()
+    assert refused.returncode == 1
+    assert "can't be written (Read-only file system)" in said
+    assert "Traceback" not in said
+    remount(small_disk, "rw")
+    assert "resuming from" in process.finish()
+    assert hashes(process) == hashes(whole)
