@@ -37,7 +37,7 @@ def test_the_noise_of_a_step_does_not_depend_on_what_was_drawn_before():
 
 
 def test_draws_and_images_are_independent():
-    noise = draws(range(2 * DRAW_SIZE), 2).flatten(0, 1).flatten(1)
+    noise = draws(range(2 * DRAW_SIZE), 4).flatten(0, 1).flatten(1)
     assert len(noise.unique(dim=0)) == len(noise)
 
 
