@@ -129,8 +129,7 @@ class UNet(nn.Module):
         self.sample_size, self.in_channels = sample_size, in_channels
         self.block_out_channels, self.layers_per_block = tuple(block_out_channels), layers_per_block
         self.dropout, self.norm_num_groups, self.norm_eps = dropout, norm_num_groups, norm_eps
-        self.freq_shift, self.flip_sin_to_cos = freq_shift, flip_sin_to_cos
-        self.downsample_padding = downsample_padding
+        self.freq_shift, self.flip_sin_to_cos, self.downsample_padding = freq_shift, flip_sin_to_cos, downsample_padding
         if downsample_padding not in (0, 1):
             raise ValueError(f"downsample_padding: {downsample_padding!r} is neither 0 nor 1")
         if block_out_channels[0] % 2 or block_out_channels[0] < 4:

@@ -6,6 +6,7 @@ Ho et al. (2020), Song et al. (2021), and Bao et al. (2022) for optimal variance
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -131,6 +132,7 @@ def reverse_process(
     *,
     max_variance: float | None = None,
     clamped_steps: int = 1,
+    first: int = 0,
 ) -> Iterator[ReverseStep]:
     """Run the chain from the highest level down to 0, yielding each state; the last one is the sample.
 
@@ -138,7 +140,7 @@ def reverse_process(
 
     Args:
         predict: the model.
-        x: (B, C, H, W), the state at the highest level.
+        x: (B, C, H, W), the state before the first step, at the highest level unless a chain is gone on with.
         levels: ascending levels of the sub-sequence, without 0.
         schedule: the forward process.
         step: :class:`DDPMStep` or :class:`DDIMStep`.
@@ -146,33 +148,15 @@ def reverse_process(
         max_variance: clamp the variance of the last noisy steps to 0..max_variance (Bao et al. 2022a, appendix F.2:
             noise that is left in the last image but one is seen in the sample); None for no clamp.
         clamped_steps: how many such steps; 1 is the one that lands on the lowest level.
+        first: the step to begin with, counted from 0, to go on with a chain.
     """
-    for j in range(len(levels)):
-        state = executed_step(
-            j, predict, x, levels, schedule, step, draw_noise, max_variance=max_variance, clamped_steps=clamped_steps
-        )
-        x = state.x
-        yield state
-
-
-def executed_step(
-    j: int,
-    predict: Predict,
-    x: Tensor,
-    levels: Sequence[int],
-    schedule: NoiseSchedule,
-    step: Step,
-    draw_noise: DrawNoise,
-    *,
-    max_variance: float | None = None,
-    clamped_steps: int = 1,
-) -> ReverseStep:
-    """Run the j-th step of :func:`reverse_process`, counted from 0, on x (B, C, H, W) at the j-th highest level."""
-    t, s = levels[-1 - j], levels[-2 - j] if j + 1 < len(levels) else 0
-    transition = step(schedule, x, predict(x, t), s, t)
-    if max_variance is not None and s <= levels[clamped_steps - 1]:
-        transition = replace(transition, variance=transition.variance.clamp(0, max_variance))
-    return ReverseStep(s, _draw(transition, draw_noise, j) if s > 0 else transition.mean, transition)
+    ahead = list(enumerate(pairwise([*reversed(levels), 0])))
+    for j, (t, s) in ahead[first:]:
+        transition = step(schedule, x, predict(x, t), s, t)
+        if max_variance is not None and s <= levels[clamped_steps - 1]:
+            transition = replace(transition, variance=transition.variance.clamp(0, max_variance))
+        x = _draw(transition, draw_noise, j) if s > 0 else transition.mean
+        yield ReverseStep(s, x, transition)
 
 
 def to_uint8(x: Tensor) -> Tensor:

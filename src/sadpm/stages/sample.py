@@ -1,6 +1,6 @@
 """Draw sets of samples of one model: by several samplers, covariances and numbers of steps."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sadpm.artifacts import provenance, sha256, write_atomically, write_json
 from sadpm.device import device_name, select_device
-from sadpm.diffusion.samplers import DDIMStep, DDPMStep, Step, executed_step, pixel_variance, to_uint8
+from sadpm.diffusion.samplers import DDIMStep, DDPMStep, ReverseStep, Step, pixel_variance, reverse_process, to_uint8
 from sadpm.diffusion.schedule import NoiseSchedule
 from sadpm.diffusion.timesteps import exact_timesteps
 from sadpm.jobs import Chain, SampleJob
@@ -76,19 +76,21 @@ def draw_images(
     x, drawn = torch.empty(0), torch.empty(0, *shape[1:], shape[0], dtype=torch.uint8)
     if (found := saved.latest()) is not None:
         x, drawn = found["x"].to(device), found["drawn"]
-    images = [drawn]
+    images, first = [drawn], saved.done
 
     def state() -> dict[str, Tensor]:
         return {"x": x, "drawn": torch.cat(images)}
 
     what = f"{chain.sampler.family}, {chain.covariance.kind}, {chain.steps} steps, batches of {params.batch_size}"
+    states: Iterator[ReverseStep] = iter(())
     with torch.inference_mode():
         for done in saved.steps(len(batches) * chain.steps, state, what):
             batch, j = divmod(done, chain.steps)
-            noise = ImageNoise(params.seed, "samples", batches[batch], shape, device)
-            if j == 0:
-                x = noise.at_start()
-            x = executed_step(j, predict, x, levels, schedule, step, noise.of_step, max_variance=bound).x
+            if j == 0 or done == first:
+                noise = ImageNoise(params.seed, "samples", batches[batch], shape, device)
+                x = noise.at_start() if j == 0 else x
+                states = reverse_process(predict, x, levels, schedule, step, noise.of_step, max_variance=bound, first=j)
+            x = next(states).x
             if j == chain.steps - 1:
                 images.append(to_uint8(x).cpu())
     return torch.cat(images)

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sadpm import distributed
@@ -46,43 +48,52 @@ def train(
     with distributed.join() as group:
         device = select_device()
         saved = Checkpoints(checkpoints, params, checkpoint_seconds, group=group, images=sha256(images))
-        pixels, schedule = load_pixels(images), NoiseSchedule.create(**params.schedule.model_dump()).to(device)
-        training = params.training
-        batches = TrainingBatches(pixels, training.batch_size, params.seed, device, training.flip)
-        state = TrainingState(
-            new_network(params, pixels.shape).to(device).to(memory_format=torch.channels_last),
-            learning_rate=training.learning_rate,
-            ema_decay=training.ema_decay,
-            max_grad_norm=training.max_grad_norm,
-            log_every=training.log_every,
-            group=group,
-        )
-        if (found := saved.latest(device)) is not None:
-            state.load_state_dict(found)
-        if not group.agrees_on(state.step):
-            raise UserError(
-                f"{checkpoints}: the processes see different checkpoints; they need a folder that they share"
-            )
+        state = optimise(params, load_pixels(images), saved, device, group)
+    if not group.writes:
+        return
+    assert isinstance(state.ema, UNet)
+    save_unet(state.ema, model)
+    rows = [LOSS_COLUMNS, *state.history]
+    write_text(log, "".join(",".join(map(str, row)) + "\n" for row in rows))
+    facts = {
+        "seconds": saved.seconds,
+        "steps_in_this_process": state.step - saved.done,
+        "processes": group.size,
+        "device": device_name(device),
+        "torch": torch.__version__,
+    }
+    write_json(report, {**facts, "provenance": provenance(params, images=images)})
+    saved.remove()
 
-        first, network = state.step, group.wrap(state.module)
-        for step in saved.steps(training.steps, state.state_dict, "training"):
-            loss = loss_at(step, params, schedule, network, batches.at(step), group)
-            state.update(loss.total, loss.simple, loss.sequence)
 
-    if group.writes:
-        assert isinstance(state.ema, UNet)
-        save_unet(state.ema, model)
-        rows = [LOSS_COLUMNS, *state.history]
-        write_text(log, "".join(",".join(map(str, row)) + "\n" for row in rows))
-        facts = {
-            "seconds": saved.seconds,
-            "steps_in_this_process": training.steps - first,
-            "processes": group.size,
-            "device": device_name(device),
-            "torch": torch.__version__,
-        }
-        write_json(report, {**facts, "provenance": provenance(params, images=images)})
-        saved.remove()
+def optimise(
+    params: TrainJob, pixels: NDArray[np.uint8], saved: Checkpoints, device: torch.device, group: Group
+) -> TrainingState:
+    """Train to the last step, from the last checkpoint on; ``pixels`` are the images (n, H, W, C).
+
+    Raises:
+        UserError: the network does not fit the images, or not all processes see the checkpoints.
+    """
+    training, schedule = params.training, NoiseSchedule.create(**params.schedule.model_dump()).to(device)
+    batches = TrainingBatches(pixels, training.batch_size, params.seed, device, training.flip)
+    state = TrainingState(
+        new_network(params, pixels.shape).to(device).to(memory_format=torch.channels_last),
+        learning_rate=training.learning_rate,
+        ema_decay=training.ema_decay,
+        max_grad_norm=training.max_grad_norm,
+        log_every=training.log_every,
+        group=group,
+    )
+    if (found := saved.latest(device)) is not None:
+        state.load_state_dict(found)
+    if not group.agrees_on(state.step):
+        raise UserError(f"{saved.folder}: the processes see different checkpoints; they need a folder that they share")
+
+    network = group.wrap(state.module)
+    for step in saved.steps(training.steps, state.state_dict, "training"):
+        loss = loss_at(step, params, schedule, network, batches.at(step), group)
+        state.update(loss.total, loss.simple, loss.sequence)
+    return state
 
 
 def check_batch(batch_size: int, processes: int) -> None:
