@@ -1,0 +1,133 @@
+"""A clone of the repository, and Snakemake as it is typed at its top."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import yaml
+from throwaway_slurm import wait_until
+
+from sadpm.artifacts import sha256
+
+REPOSITORY = Path(__file__).parents[2]
+STEPS = 700
+RUNS = [f"digits/base/seed{seed}" for seed in range(3)]
+PARTS = ("Snakefile", "workflow", "config", "profiles", "slurm", "environment.yml")
+
+
+class Clone:
+    """Files of the workflow in a folder of their own, where ``digits`` are trained in another way than in the tests."""
+
+    def __init__(self, folder, **training):
+        folder.mkdir(exist_ok=True)
+        for name in PARTS:
+            source = REPOSITORY / name
+            if source.is_dir() and not source.is_symlink():
+                shutil.copytree(source, folder / name)
+            else:
+                shutil.copy(source, folder / name, follow_symlinks=False)
+        self.folder, self.results = folder, folder / "results/test"
+        values = yaml.safe_load((folder / "config/test.yaml").read_text())
+        values |= {"checkpoint_seconds": 1, "job_steps": 1000}
+        values["datasets"]["digits"]["training"] |= training
+        (folder / "config/mine.yaml").write_text(yaml.safe_dump(values))
+        path = (folder / "profiles/slurm/without-accounting", Path(sys.executable).parent, os.environ["PATH"])
+        self._environment = {**os.environ, "PATH": ":".join(map(str, path))}
+
+    def start(self, *arguments):
+        """Start Snakemake; what it says goes to a file."""
+        with (self.folder / "snakemake.log").open("a") as log:
+            return subprocess.Popen(
+                ["snakemake", "--configfile", "config/mine.yaml", *arguments],
+                cwd=self.folder, env=self._environment, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+
+    def run(self, *arguments):
+        assert self.start(*arguments).wait() == 0, self.said()
+
+    def start_on_cluster(self, *targets, options=()):
+        return self.start(
+            *("--profile", "slurm", "--slurm-init-seconds-before-status-checks", "3", *options, "--", *targets)
+        )
+
+    @contextmanager
+    def on_cluster(self, *targets, options=()):
+        """Let things happen to a run, which then has to end well."""
+        process = self.start_on_cluster(*targets, options=options)
+        try:
+            yield process
+            assert process.wait(timeout=300) == 0
+        except BaseException:
+            print(self.said())
+            raise
+        finally:
+            kill_group(process)
+
+    def said(self):
+        return (self.folder / "snakemake.log").read_text()
+
+    def submitted(self):
+        """The ids of the jobs that Snakemake has submitted so far, each with its log file."""
+        return re.findall(r"submitted with SLURM jobid (\d+) \(log: (\S+)\)", self.said())
+
+    def job_of(self, run):
+        """The id of the last job that trains a run's model."""
+        folder = run.replace("/", "_")
+        return wait_until(lambda: [job for job, log in self.submitted() if f"/{folder}/" in log], f"a job of {run}")[-1]
+
+    def processes(self):
+        """The processes at work in this folder, each with the words of its command."""
+        found = {}
+        for entry in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if (entry / "cwd").readlink() == self.folder:
+                    found[int(entry.name)] = (entry / "cmdline").read_text().split("\0")
+        return found
+
+    def process_of(self, run):
+        """The process that trains a run's model, or None."""
+        for process, words in self.processes().items():
+            if words[1:3] == ["-m", "sadpm.stages.train"] and any(run in word for word in words):
+                return process
+        return None
+
+    def kill_all(self):
+        """A Snakemake that SLURM has forgotten may wait for ever: on a cluster, its node would be cleaned up."""
+        for process in self.processes():
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+
+    def training_process(self, run):
+        """Wait until the process that trains a run's model has written a checkpoint, and return its id."""
+        folder = self.results / f".checkpoints/{run}/train"
+
+        def found():
+            process, written = self.process_of(run), list(folder.glob("*.ckpt"))
+            started = (folder / "lease.json").stat().st_mtime if written else 0
+            at_work = written and max(map(os.path.getmtime, written)) > started
+            return process if at_work and self.owner_of_checkpoints(run) == process else None
+
+        return wait_until(found, f"a checkpoint of {run}")
+
+    def owner_of_checkpoints(self, run):
+        """The process that writes them."""
+        return json.loads((self.results / f".checkpoints/{run}/train/lease.json").read_text())["pid"]
+
+    def log(self, run):
+        path = self.results / f"logs/{run}/train.log"
+        return path.read_text() if path.exists() else ""
+
+    def weights(self, run):
+        return sha256(self.results / f"{run}/model/diffusion_pytorch_model.safetensors")
+
+
+def kill_group(process):
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
