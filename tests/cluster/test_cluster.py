@@ -83,19 +83,23 @@ def test_cancelled_and_failed_jobs_are_tried_again(slurm, local, clone):
 
 
 def test_processes_killed_at_random_moments(slurm, local, clone):
-    seed = random.randrange(2**32)
-    draw = random.Random(seed)
-    moments = {run: draw.uniform(0, 4) for run in RUNS}
-    print(f"seed {seed}: {moments}")
-    with clone.on_cluster(*map(report, RUNS)):
-        for run in sorted(RUNS, key=moments.get):
-            wait_until(lambda run=run: clone.process_of(run), f"the process of {run}")
-        begun = time.monotonic()
-        for run in sorted(RUNS, key=moments.get):
-            time.sleep(max(0, begun + moments[run] - time.monotonic()))
-            if process := clone.process_of(run):
+    """``KILLS=20 SEED=7 pytest tests/cluster -k killed_at_random`` kills more often, at other moments."""
+    kills, seed = int(os.environ.get("KILLS", "3")), int(os.environ.get("SEED", "0"))
+    draw, killed = random.Random(seed), set()
+
+    def another():
+        """A process that was not killed yet, or True when all trainings are through."""
+        processes = {clone.process_of(run) for run in RUNS} - killed - {None}
+        return snakemake.poll() is not None or (processes and draw.choice(sorted(processes)))
+
+    with clone.on_cluster(*map(report, RUNS), options=("--retries", str(kills))) as snakemake:
+        while len(killed) < kills and (process := wait_until(another, "another process")) is not True:
+            time.sleep(moment := draw.uniform(0, 4))
+            with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
-    assert len(clone.submitted()) > len(RUNS)
+                killed.add(process)
+                print(f"seed {seed}: kill {len(killed)} after {moment:.2f} s")
+    assert len(clone.submitted()) == len(RUNS) + len(killed) > len(RUNS)
     assert [clone.weights(run) for run in RUNS] == [local.weights(run) for run in RUNS]
 
 
