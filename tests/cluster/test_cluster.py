@@ -3,16 +3,24 @@
 import os
 import random
 import re
+import shlex
 import signal
+import subprocess
 import sys
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import torch
 from clone import RUNS, Clone, kill_group
 from throwaway_slurm import ask, facts, wait_until
+from tiny import training_outputs
 
-from sadpm.artifacts import sha256
+from sadpm.artifacts import read_json, sha256
+from sadpm.config import load_config, read_config
+from sadpm.jobs import parse_run, train_job
+from sadpm.networks import load_unet
+from sadpm.stages.train import train
 
 RUN = RUNS[0]
 
@@ -152,3 +160,26 @@ def test_snakemake_killed_and_started_again_beside_its_job(slurm, local, clone):
     assert [facts(job)["JobState"] for job, _ in clone.submitted()] == ["FAILED", "COMPLETED"]
     assert "resuming from" in clone.log(RUN)
     assert clone.weights(RUN) == local.weights(RUN)
+
+
+def test_two_nodes_train_one_network(slurm, local, tmp_path):
+    """By hand, as docs/cluster.md says, because the workflow starts a job's command on one node alone."""
+    job = train_job(load_config(read_config(local.folder / "config/mine.yaml")), *parse_run(RUN))
+    job = job.model_copy(update={"training": job.training.model_copy(update={"steps": 60})})
+    images = local.results / "digits/data/images.npy"
+    alone, together = (training_outputs(tmp_path / name) for name in ("alone", "together"))
+    train(job, images, **alone)
+
+    options = {"params": job.model_dump_json(by_alias=True), "images": images, **together}
+    stage = ["sadpm.stages.train", *(f"--{name}={value}" for name, value in options.items())]
+    meeting = ("--rdzv-backend", "c10d", "--rdzv-id", "two-nodes", "--rdzv-endpoint", "localhost:29507")
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1", *meeting]
+    script, said = tmp_path / "job.sh", tmp_path / "said"
+    script.write_text(f"#!/bin/bash\nsrun {shlex.join([*launcher, '-m', '--', *stage])}\n")
+    submit = ["sbatch", "--wait", "--nodes=2", "--ntasks-per-node=1", "--time=10", f"--output={said}", script]
+    done = subprocess.run(submit, check=False)
+    assert done.returncode == 0, said.read_text()
+    assert read_json(together["report"])["processes"] == 2
+    ours, expected = (load_unet(outputs["model"]).state_dict() for outputs in (together, alone))
+    for name, weight in expected.items():
+        torch.testing.assert_close(ours[name], weight, rtol=0, atol=2e-4)
