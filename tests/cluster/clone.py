@@ -62,7 +62,7 @@ class Clone:
         process = self.start_on_cluster(*targets, options=options)
         try:
             yield process
-            assert process.wait(timeout=300) == 0
+            assert process.wait(timeout=600) == 0
         except BaseException:
             print(self.said())
             raise

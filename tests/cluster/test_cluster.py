@@ -91,8 +91,8 @@ def test_cancelled_and_failed_jobs_are_tried_again(slurm, local, clone):
 
 
 def test_processes_killed_at_random_moments(slurm, local, clone):
-    """``KILLS=20 SEED=7 pytest tests/cluster -k killed_at_random`` kills more often, at other moments."""
-    kills, seed = int(os.environ.get("KILLS", "3")), int(os.environ.get("SEED", "0"))
+    """``KILLS=50 SEED=7 pytest tests/cluster -k killed_at_random`` kills more often, at other moments."""
+    kills, seed = int(os.environ.get("KILLS", "20")), int(os.environ.get("SEED", "0"))
     draw, killed = random.Random(seed), set()
 
     def another():
@@ -101,7 +101,7 @@ def test_processes_killed_at_random_moments(slurm, local, clone):
         return snakemake.poll() is not None or (processes and draw.choice(sorted(processes)))
 
     with clone.on_cluster(*map(report, RUNS), options=("--retries", str(kills))) as snakemake:
-        while len(killed) < kills and (process := wait_until(another, "another process")) is not True:
+        while len(killed) < kills and (process := wait_until(another, "another process", patience=400)) is not True:
             time.sleep(moment := draw.uniform(0, 4))
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)

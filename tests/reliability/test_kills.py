@@ -15,7 +15,7 @@ from tiny import HEADS, SCHEDULE, chain, covariance_outputs, sampling_job, train
 from sadpm.artifacts import sha256
 from sadpm.jobs import CovarianceJob
 
-KILLS = int(os.environ.get("KILLS", "8"))
+KILLS = int(os.environ.get("KILLS", "6"))
 SEED = int(os.environ.get("SEED", "0"))
 
 
