@@ -298,5 +298,7 @@ def load_unet(folder: Path | str) -> UNet:
         checkpoints.check_parameters(unet.state_dict(), state)
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from error
-    unet.load_state_dict(state, assign=True)
+    # Copied, not assigned: a tensor within a mapped file lies at any address, and on that depends how a CPU rounds.
+    unet = unet.to_empty(device="cpu")
+    unet.load_state_dict(state)
     return unet.eval()
