@@ -42,6 +42,17 @@ def test_json_round_trip_and_damage(tmp_path):
         read_json(tmp_path / "nowhere.json")
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_json_holds_no_numbers_that_are_not_finite(tmp_path, value):
+    path = tmp_path / "facts.json"
+    with pytest.raises(UserError, match=r"facts.json: would hold numbers that are not finite"):
+        write_json(path, {"a": [1.0, {"b": value}]})
+    assert not path.exists()
+    path.write_text(json.dumps({"a": value}))
+    with pytest.raises(UserError, match=r"facts.json: can't be read \(it holds (NaN|Infinity)\); delete it"):
+        read_json(path)
+
+
 def test_the_hash_of_a_folder_depends_on_names_and_contents(tmp_path):
     (tmp_path / "a").write_text("1")
     (tmp_path / "b").write_text("2")

@@ -119,6 +119,15 @@ def test_other_processes_give_the_same_bytes(illustration_job, tmp_path):
         assert (tmp_path / f"a.{kind}").read_bytes() == (tmp_path / f"b.{kind}").read_bytes()
 
 
+@pytest.mark.parametrize("damage", ["nan", "inf", "", "x"])
+def test_a_gap_that_is_no_number_is_not_drawn(gap, tmp_path, damage):
+    job, files = gap
+    path = files["curves"][1]
+    path.write_text(path.read_text().replace("3,", f"3,{damage},", 1))
+    with pytest.raises(UserError, match=r"gap1.csv: .*delete it to have it measured again"):
+        figure(job, tmp_path / "f.pdf", tmp_path / "f.png", **files)
+
+
 def test_title_is_in_the_metadata(gap):
     job, files = gap
     file = io.BytesIO()

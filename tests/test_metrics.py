@@ -374,6 +374,16 @@ class TestPrecisionRecall:
         monkeypatch.setattr("sadpm.metrics.PRECISION_RECALL_ROWS", 7)
         assert precision_recall(*pair) == whole
 
+    @pytest.mark.parametrize("value", [np.nan, np.inf])
+    def test_features_that_are_not_finite(self, pair, value):
+        """Comparisons with them are false, so that they would lower both numbers in silence."""
+        broken = pair[0].copy()
+        broken[3, 1] = value
+        for sampled, real in ((broken, pair[1]), (pair[1], broken)):
+            for metric in (precision_recall, kernel_inception_distance):
+                with pytest.raises(ValueError, match="not finite"):
+                    metric(sampled, real)
+
     def test_samples_of_one_mode_are_precise_and_recall_half(self):
         grid = np.arange(10.0)[:, None] * np.ones((1, 2))
         real = np.concatenate([grid, grid + 1000])

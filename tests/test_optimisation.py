@@ -1,8 +1,11 @@
+import math
+
 import pytest
 import torch
 from torch import nn
 
-from sadpm.optimisation import TrainingState
+from sadpm.artifacts import UserError
+from sadpm.optimisation import EXPLODED, TrainingState
 
 
 def make(**changes):
@@ -65,3 +68,44 @@ def test_a_state_goes_on_to_the_bit():
     assert torch.equal(whole.ema.weight, resumed.ema.weight)
     assert whole.history == resumed.history
     assert len(whole.history) == 2
+
+
+def test_a_loss_that_is_not_finite_is_told_when_it_is_fetched():
+    state = make(max_grad_norm=1.0)
+    for scale in (1.0, 1.0, math.inf):
+        state.update(loss_of(state, scale))
+    with pytest.raises(
+        UserError, match=r"diverged: the loss is nan in steps 3 to 4. Lower learning_rate \(now 0.1\); "
+    ):
+        state.update(loss_of(state))
+    assert [row[0] for row in state.history] == [2]
+
+
+@pytest.mark.parametrize("damaged", ["module", "ema"])
+def test_weights_that_are_not_finite_never_reach_a_checkpoint(damaged):
+    state = make(log_every=1000)
+    state.update(loss_of(state))
+    getattr(state, damaged).weight.data[0, 1] = math.nan
+    with pytest.raises(UserError, match=r"after step 1, weight holds values that are not finite.*or set max_grad_norm"):
+        state.state_dict()
+
+
+@pytest.mark.parametrize("log_every", [2, 1000])
+def test_a_loss_that_explodes_is_told_at_the_latest_with_the_checkpoint(log_every):
+    state = make(log_every=log_every, loss_of_zero=5.0)
+    state.update(loss_of(state, scale=2 * EXPLODED))
+
+    def go_on():
+        state.update(loss_of(state, scale=2 * EXPLODED))
+        state.state_dict()
+
+    with pytest.raises(UserError, match=r"steps 1 to 2 is .* more than 1,000 times the 5 of a network that always"):
+        go_on()
+
+
+@pytest.mark.parametrize("log_every", [2, 1000])
+def test_a_large_loss_is_no_explosion(log_every):
+    state = make(log_every=log_every, loss_of_zero=5.0)
+    for _ in range(2):
+        state.update(loss_of(state, scale=0.9 * EXPLODED))
+    assert state.state_dict()["step"] == 2

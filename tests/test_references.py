@@ -106,6 +106,9 @@ def test_published_statistics(tmp_path, n):
         ({"mu": np.zeros((2048, 1)), "sigma": np.eye(2048)}, r"mu must have shape \(d,\)"),
         ({"mu": np.full(2048, np.nan), "sigma": np.eye(2048)}, r"mu has values that are not finite"),
         ({"mu": np.zeros(2048), "sigma": np.tri(2048)}, r"sigma is not symmetric"),
+        ({"mu": np.zeros(2048), "sigma": -np.eye(2048)}, r"sigma is no covariance: a covariance has eigenvalue -1"),
+        ({"mu": np.zeros(2048), "sigma": np.eye(2048), "n": 1}, r"n must be the number of images.*, not 1"),
+        ({"mu": np.zeros(2048), "sigma": np.eye(2048), "n": np.nan}, r"n must be the number of images.*, not nan"),
         ({"mu": np.array([{}], object), "sigma": np.eye(3)}, r"not a readable \.npz file"),
     ],
 )

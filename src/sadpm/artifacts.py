@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 from pydantic import BaseModel
 
@@ -51,20 +51,32 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file, whole or not at all."""
-    write_text(path, json.dumps(content, indent=2) + "\n")
+    """Write a JSON file, whole or not at all.
+
+    Raises:
+        UserError: a number is not finite, which JSON has no word for and nobody should read on.
+    """
+    try:
+        text = json.dumps(content, indent=2, allow_nan=False)
+    except ValueError:
+        raise UserError(f"{path}: would hold numbers that are not finite, so it is not written") from None
+    write_text(path, text + "\n")
 
 
 def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        UserError: the file is missing or not JSON.
+        UserError: the file is missing or not JSON; NaN and Infinity are not.
     """
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(), parse_constant=_not_finite)
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: can't be read ({error}); delete it, and the workflow makes it again") from error
+
+
+def _not_finite(name: str) -> NoReturn:
+    raise ValueError(f"it holds {name}")
 
 
 def sha256(path: Path) -> str:

@@ -46,7 +46,8 @@ def frechet_distance(mean_1: ArrayLike, covariance_1: ArrayLike, mean_2: ArrayLi
         raise ValueError(f"the Gaussians differ in dimension: {mean_1.size} and {mean_2.size}")
     shift = mean_1 - mean_2
     # Not roots of eigenvalues of L1^T S2 L1: rounding of 1e-16 in a null direction would be 1e-8 after the root.
-    cross = np.linalg.svd(_factor(covariance_1).T @ _factor(covariance_2), compute_uv=False).sum()
+    factors = covariance_factor(covariance_1), covariance_factor(covariance_2)
+    cross = np.linalg.svd(factors[0].T @ factors[1], compute_uv=False).sum()
     distance = shift @ shift + np.trace(covariance_1) + np.trace(covariance_2) - 2.0 * cross
     return max(float(distance), 0.0)
 
@@ -70,8 +71,12 @@ def checked_gaussian(mean: ArrayLike, covariance: ArrayLike, names: tuple[str, s
     return mean, covariance
 
 
-def _factor(covariance: FloatArray) -> FloatArray:
-    """L of shape (d, r) with L L^T = covariance: Cholesky, or by eigenvectors where the matrix is singular."""
+def covariance_factor(covariance: FloatArray) -> FloatArray:
+    """Return L (d, r) with L L^T = covariance: Cholesky, or by eigenvectors where the matrix is singular.
+
+    Raises:
+        ValueError: an eigenvalue is negative by more than rounding.
+    """
     resolution = len(covariance) * np.finfo(np.float64).eps
     with suppress(np.linalg.LinAlgError):
         factor = np.linalg.cholesky(covariance).astype(np.float64, copy=False)
@@ -238,5 +243,7 @@ def precision_recall(sampled: Features, real: Features, device: torch.device | s
 
 
 def _check_pair(sampled: Features, real: Features) -> None:
+    if not (np.isfinite(sampled).all() and np.isfinite(real).all()):
+        raise ValueError("features have values that are not finite")
     if sampled.ndim != 2 or real.ndim != 2 or sampled.shape[1] != real.shape[1]:
         raise ValueError(f"features must have shapes (n, d) and (m, d), not {sampled.shape} and {real.shape}")

@@ -7,7 +7,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sadpm.artifacts import UserError, write_atomically
 from sadpm.config import CovarianceConfig
@@ -20,6 +20,7 @@ from sadpm.diffusion.covariance import (
 )
 from sadpm.diffusion.samplers import Prediction
 from sadpm.diffusion.schedule import NoiseSchedule
+from sadpm.finite import first_not_finite
 from sadpm.networks import CovarianceHead, UNet, load_unet
 
 
@@ -82,12 +83,13 @@ def load_network(model: Path, device: torch.device) -> UNet:
     """Read a model's folder; the network is frozen and in evaluation mode.
 
     Raises:
-        UserError: a file is missing or does not fit.
+        UserError: a file is missing or does not fit, or a weight is not finite.
     """
     try:
         unet = load_unet(model)
     except (OSError, ValueError) as error:
         raise UserError(f"{model}: {error}; delete the folder to have the model trained again") from error
+    _check_finite(model, unet, "trained")
     return unet.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
 
 
@@ -95,7 +97,7 @@ def load_ms_eps(path: Path, schedule: NoiseSchedule) -> Tensor:
     """Read Analytic-DPM's estimate, (N + 1,) float64.
 
     Raises:
-        UserError: the file can't be read, or is for another number of levels.
+        UserError: the file can't be read, is for another number of levels, or does not know one of them.
     """
     try:
         with np.load(path, allow_pickle=False) as archive:
@@ -104,6 +106,12 @@ def load_ms_eps(path: Path, schedule: NoiseSchedule) -> Tensor:
         raise UserError(f"{path}: not an estimate of ms_eps ({error}); delete it to have it fitted again") from error
     if len(ms_eps) != len(schedule.betas):
         raise UserError(f"{path}: for {len(ms_eps) - 1} noise levels, and the schedule has {len(schedule.betas) - 1}")
+    if unknown := (~ms_eps.isfinite()).nonzero().flatten().tolist():
+        raise UserError(
+            f"{path}: nothing is known of {len(unknown)} noise levels, first {unknown[0]}: no image was seen there, or"
+            " one that is not finite; heads.steps times heads.batch_size must be at least the number of levels,"
+            f" {len(ms_eps) - 1}"
+        )
     return ms_eps
 
 
@@ -127,7 +135,7 @@ def load_head(path: Path, unet: UNet) -> CovarianceHead:
     """Read a head of :func:`save_head` for this network.
 
     Raises:
-        UserError: the file can't be read, or belongs to another network.
+        UserError: the file can't be read, belongs to another network, or holds a weight that is not finite.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -139,5 +147,11 @@ def load_head(path: Path, unet: UNet) -> CovarianceHead:
         head.load_state_dict(weights)
     except (OSError, SafetensorError, KeyError, RuntimeError) as error:
         raise UserError(f"{path}: not a head of this model ({error}); delete it to have it fitted again") from error
+    _check_finite(path, head, "fitted")
     weight = unet.conv_out.weight
     return head.to(weight.device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
+
+
+def _check_finite(path: Path, module: nn.Module, made: str) -> None:
+    if (name := first_not_finite(module.state_dict())) is not None:
+        raise UserError(f"{path}: {name} holds values that are not finite; delete it to have it {made} again")

@@ -12,7 +12,7 @@ import numpy as np
 
 from sadpm.artifacts import UserError, sha256
 from sadpm.extractors import INCEPTION_FEATURES, FeatureExtractor, Rows
-from sadpm.metrics import FloatArray, checked_gaussian
+from sadpm.metrics import FloatArray, checked_gaussian, covariance_factor
 
 
 @dataclass(frozen=True)
@@ -84,14 +84,21 @@ def import_published(path: Path) -> Reference:
     """Read a published npz of Inception statistics: ``mu`` (2048,), ``sigma`` (2048, 2048) and, if given, ``n``.
 
     Raises:
-        UserError: the file is missing or damaged, or has not these arrays.
+        UserError: the file is missing or damaged, has not these arrays, or they are not those of a Gaussian.
     """
     contents = _read(path, ("mu", "sigma"))
     mean, covariance = _gaussian(path, contents)
     if mean.size != INCEPTION_FEATURES:
         raise UserError(f"{path}: mu has {mean.size} numbers, Inception statistics have {INCEPTION_FEATURES}")
+    try:
+        covariance_factor(covariance)
+    except ValueError as error:
+        raise UserError(f"{path}: sigma is no covariance: {error}") from error
+    n = contents.get("n")
+    if n is not None and (n.size != 1 or n.dtype.kind not in "iu" or n < 2):
+        raise UserError(f"{path}: n must be the number of images, a whole number of 2 or more, not {n}")
     facts = {"extractor": "inception", "published": path.name, "published_sha256": sha256(path)}
-    return Reference(mean, covariance, int(contents["n"]) if "n" in contents else None, facts)
+    return Reference(mean, covariance, None if n is None else int(n), facts)
 
 
 def _read(path: Path, required: Iterable[str], left_out: Iterable[str] = ()) -> dict[str, Any]:

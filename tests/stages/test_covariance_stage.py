@@ -6,7 +6,7 @@ import torch
 from tiny import HEADS, SCHEDULE, covariance_outputs
 
 import sadpm.stages.fit_covariances as stage
-from sadpm.artifacts import read_json, sha256
+from sadpm.artifacts import UserError, read_json, sha256
 from sadpm.batches import TrainingBatches, to_model_range
 from sadpm.data import load_pixels
 from sadpm.diffusion.covariance import mean_squared_prediction_controlled
@@ -15,7 +15,7 @@ from sadpm.diffusion.schedule import NoiseSchedule
 from sadpm.jobs import CovarianceJob
 from sadpm.networks import load_unet, save_unet
 from sadpm.optimisation import TrainingState
-from sadpm.predictor import load_head, load_ms_eps
+from sadpm.predictor import load_head, load_ms_eps, save_head
 from sadpm.randomness import generator
 from sadpm.stages.fit_covariances import MomentEstimate, fit_covariances, stratified_levels
 
@@ -139,6 +139,35 @@ def test_the_heads_learn(trained, digits, tmp_path):
         predicted = unet.output(h)
     assert npr_head_loss(npr, predicted, noise).mean() < npr_head_loss(sn, predicted, noise).mean()
     assert sn_head_loss(sn, noise).mean() < sn_head_loss(npr, noise).mean()
+
+
+def test_levels_that_no_image_saw_are_not_known(trained, digits, tmp_path):
+    """ms_eps = 0 would mean the largest of all covariances."""
+    outputs = covariance_outputs(tmp_path)
+    few = JOB.model_copy(update={"heads": HEADS.model_copy(update={"steps": 4})})
+    fit_covariances(few, digits, trained / "model", **outputs)
+    estimate = np.load(outputs["analytic"])
+    assert np.isnan(estimate["ms_eps"][1:]).sum() == np.isnan(estimate["standard_error"][1:]).sum() == 10
+    with pytest.raises(UserError, match=r"nothing is known of 10 noise levels, first .*heads.steps times heads.batch"):
+        load_ms_eps(outputs["analytic"], NoiseSchedule.create(**SCHEDULE.model_dump()))
+
+
+@pytest.mark.parametrize("log_every", [3, 1000])
+def test_heads_that_diverge_write_nothing(trained, digits, tmp_path, log_every):
+    outputs = covariance_outputs(tmp_path)
+    heads = HEADS.model_copy(update={"learning_rate": 1e30, "log_every": log_every})
+    with pytest.raises(UserError, match="diverged"):
+        fit_covariances(JOB.model_copy(update={"heads": heads}), digits, trained / "model", **outputs)
+    assert not any(outputs[name].exists() for name in ("analytic", "npr", "sn", "report"))
+
+
+def test_a_head_that_is_not_finite_is_refused(trained, tmp_path):
+    unet = load_unet(trained / "model")
+    head = load_head(trained / "covariance/npr.safetensors", unet)
+    head.conv.bias.data.fill_(float("inf"))
+    save_head(head, tmp_path / "npr.safetensors")
+    with pytest.raises(UserError, match=r"npr.safetensors: conv.bias holds values that are not finite.*fitted again"):
+        load_head(tmp_path / "npr.safetensors", unet)
 
 
 def test_files_of_another_model_are_refused(trained, tmp_path):

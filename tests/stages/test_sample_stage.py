@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from sadpm.config import PAPER_COVARIANCES, CovarianceConfig, RecipeConfig, Samp
 from sadpm.diffusion.covariance import analytic_covariance, npr_covariance, sn_covariance
 from sadpm.diffusion.samplers import DDIMStep, DDPMStep, pixel_variance
 from sadpm.diffusion.schedule import NoiseSchedule
-from sadpm.networks import load_unet
+from sadpm.networks import load_unet, save_unet
 from sadpm.predictor import Predictor, load_head
 from sadpm.stages.sample import last_variance, reverse_step, sample
 
@@ -79,6 +81,28 @@ def test_the_predictor_takes_each_covariance_from_its_own_file(trained, kind):
         average = PAPER_COVARIANCES[kind].model_copy(update={"average": True})
         averaged = Predictor(unet, schedule, average, file)(x, 20).covariance
     assert averaged.shape == (() if kind == "analytic" else (3, 1, 1, 1))
+
+
+def test_images_that_are_not_finite_are_not_written(trained, tmp_path, monkeypatch):
+    """The cast to uint8 would make black images of them, whose distance to real ones is a number like any other."""
+
+    class Lost(Predictor):
+        def __call__(self, x, t):
+            prediction = super().__call__(x, t)
+            return replace(prediction, noise=prediction.noise * float("nan")) if t == 1 else prediction
+
+    monkeypatch.setattr(stage, "Predictor", Lost)
+    with pytest.raises(UserError, match=r"5 steps \(ddpm, fixed\) are not finite"):
+        draw(trained, tmp_path, CHAINS[0])
+    assert not list(tmp_path.glob("*.npy")) + list(tmp_path.glob("*.json"))
+
+
+def test_a_network_that_is_not_finite_is_refused(trained, tmp_path):
+    unet = load_unet(trained / "model")
+    unet.conv_out.weight.data[0, 0, 1, 1] = float("nan")
+    save_unet(unet, tmp_path / "model")
+    with pytest.raises(UserError, match=r"model: conv_out.weight holds values that are not finite"):
+        sample(sampling_job(CHAINS[0]), tmp_path / "model", [tmp_path / "0.npy"], [tmp_path / "0.json"], tmp_path)
 
 
 def test_a_missing_covariance_is_told(trained):

@@ -2,10 +2,11 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from test_sample_stage import CHAINS, draw
 
 from sadpm.artifacts import UserError, read_json, sha256
-from sadpm.classifier import extract, load_classifier
+from sadpm.classifier import extract, load_classifier, save_classifier
 from sadpm.config import ClassifierConfig
 from sadpm.grid import Draw
 from sadpm.jobs import ClassifierJob, DataJob, GapJob, ReferenceJob, ScoreJob
@@ -30,7 +31,15 @@ def world(tmp_path_factory, trained):
     return folder
 
 
-def scored(world, folder, extractor="classifier", reference="reference.npz", metrics=("fd", "is"), images="images.npy"):
+def scored(
+    world,
+    folder,
+    extractor="classifier",
+    reference="reference.npz",
+    metrics=("fd", "is"),
+    images="images.npy",
+    weights=None,
+):
     job = ScoreJob(
         dataset="digits",
         model="base",
@@ -42,7 +51,7 @@ def scored(world, folder, extractor="classifier", reference="reference.npz", met
     )
     paths = [folder / f"score{i}.json" for i in range(2)]
     files = {form: [world / f"{i}.{form}" for i in range(2)] for form in ("npy", "json")}
-    classifier = [world / "classifier.safetensors"] if extractor == "classifier" else []
+    classifier = weights or ([world / "classifier.safetensors"] if extractor == "classifier" else [])
     score(job, files["npy"], files["json"], world / reference, paths, classifier, [world / images])
     return [read_json(path) for path in paths]
 
@@ -136,6 +145,60 @@ def test_a_reference_of_another_preprocessing_is_refused(world, tmp_path):
     np.savez(world / "before.npz", **{**contents, "preprocessing": "uint8 / 255"})
     with pytest.raises(UserError, match="made with preprocessing 'uint8 / 255'"):
         scored(world, tmp_path, reference="before.npz")
+
+
+@pytest.mark.parametrize("damage", ["scored", "measured"])
+def test_features_that_are_not_finite_are_told(world, tmp_path, damage):
+    """Inception or a classifier with damaged weights."""
+    model = load_classifier(world / "classifier.safetensors")
+    model.classify.weight.data[0, 0] = float("nan")
+    if damage == "measured":
+        model.trunk[0].weight.data[0, 0] = float("nan")
+    save_classifier(model, tmp_path / "damaged.safetensors")
+    weights, reference = [tmp_path / "damaged.safetensors"], tmp_path / "reference.npz"
+    job, images = ReferenceJob(extractor="classifier"), world / "images.npy"
+    if damage == "measured":
+        with pytest.raises(UserError, match=r"images.npy: can't be measured: features have values that are not finite"):
+            measure_reference(job, reference, [images], weights)
+        return
+    measure_reference(job, reference, [images], weights)
+    with pytest.raises(UserError, match=r"0.npy: can't be scored: logits have values that are not finite"):
+        scored(world, tmp_path, reference=reference, weights=weights)
+    assert not list(tmp_path.glob("score*.json"))
+
+
+def test_a_score_that_is_not_finite_is_not_written(world, tmp_path, monkeypatch):
+    monkeypatch.setattr("sadpm.stages.score.frechet_distance", lambda *_: float("nan"))
+    with pytest.raises(UserError, match=r"0.npy: its FD \(digits classifier\) is nan"):
+        scored(world, tmp_path)
+    assert not list(tmp_path.glob("score*.json"))
+
+
+def test_too_few_images_to_measure_are_told(world, tmp_path):
+    np.save(tmp_path / "one.npy", np.load(world / "images.npy")[:1])
+    with pytest.raises(UserError, match=r"one.npy: can't be measured: the covariance needs at least 2 features, 1 giv"):
+        measure_reference(ReferenceJob(extractor="pixels"), tmp_path / "r.npz", [tmp_path / "one.npy"])
+
+
+@pytest.mark.parametrize("learning_rate", [1e30, 1e-12])
+def test_a_classifier_that_learns_nothing_scores_nothing(world, tmp_path, learning_rate):
+    job = ClassifierJob(classifier=ClassifierConfig(steps=50, learning_rate=learning_rate))
+    outputs = tmp_path / "classifier.safetensors", tmp_path / "classifier.json"
+    with pytest.raises(UserError, match=r"the classifier has learned nothing.*change classifier.learning_rate"):
+        train_and_save(job, world / "images.npy", world / "labels.npy", *outputs)
+    assert not any(path.exists() for path in outputs)
+
+
+def test_a_gap_that_is_not_finite_is_not_written(world, trained, tmp_path, monkeypatch):
+    from tiny import SCHEDULE
+
+    import sadpm.stages.measure_gap as stage
+
+    monkeypatch.setattr(stage, "summary", lambda step: torch.tensor([1.0, float("nan"), 1.0]))
+    job = GapJob(schedule=SCHEDULE, start=5, num_images=4, seed=0)
+    with pytest.raises(UserError, match="model: the estimation gap is not finite"):
+        stage.measure_gap(job, world / "images.npy", trained / "model", tmp_path / "gap.csv", tmp_path / "gap.json")
+    assert not (tmp_path / "gap.csv").exists()
 
 
 def test_the_gap_is_written_by_step(world, trained, tmp_path):

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -200,6 +201,34 @@ def test_images_that_the_network_cannot_take(tmp_path, shape, network, expected)
     with pytest.raises(UserError, match=expected):
         train(training_job(**network), tmp_path / "images.npy", **training_outputs(tmp_path))
     assert not (tmp_path / "model").exists()
+
+
+def with_training(job, **changes):
+    return job.model_copy(update={"training": job.training.model_copy(update=changes)})
+
+
+@pytest.mark.parametrize("log_every", [3, 1000])
+@pytest.mark.parametrize(("rate", "bound"), [(1e30, 1.0), (10.0, None)])
+def test_a_training_that_diverges_writes_nothing(digits, tmp_path, rate, bound, log_every):
+    job = with_training(training_job(), learning_rate=rate, max_grad_norm=bound, log_every=log_every)
+    outputs = training_outputs(tmp_path)
+    with pytest.raises(UserError, match=f"diverged: .* Lower learning_rate \\(now {rate:g}".replace("+", r"\+")):
+        train(job, digits, **outputs)
+    assert not any(outputs[name].exists() for name in ("model", "log", "report"))
+    assert not list(outputs["checkpoints"].glob("*.ckpt"))
+
+
+def test_the_last_sound_checkpoint_of_a_training_that_diverges_is_kept(digits, tmp_path, monkeypatch):
+    outputs, loss_of_step = training_outputs(tmp_path), loss_at
+
+    def lost(step, *arguments):
+        loss = loss_of_step(step, *arguments)
+        return replace(loss, total=loss.total * float("nan")) if step == 40 else loss
+
+    monkeypatch.setattr(stage, "loss_at", lost)
+    with pytest.raises(UserError, match="the loss is nan in steps 40 to 41"):
+        train(training_job(), digits, **outputs, checkpoint_seconds=0)
+    assert max(int(path.stem[-9:]) for path in outputs["checkpoints"].glob("*.ckpt")) == 40
 
 
 def test_a_users_mistake_ends_without_a_traceback(tmp_path):

@@ -65,9 +65,12 @@ def load_curve(path: Path) -> Curve:
         if missing := {"step", "gap", "official_gap"}.difference(header.split(",")):
             raise UserError(f"{path}: no column {', '.join(sorted(missing))}")
         fields = [(name, np.float64) for name in header.split(",")]
-        return np.array([tuple(map(float, row.split(","))) for row in rows], fields)
+        values = [tuple(map(float, row.split(","))) for row in rows]
+        if not np.isfinite(values).all():
+            raise UserError(f"{path}: holds numbers that are not finite; delete it to have it measured again")
+        return np.array(values, fields)
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: can't be read ({error})") from error
+        raise UserError(f"{path}: can't be read ({error}); delete it to have it measured again") from error
 
 
 def load_scores(params: FigureJob, figure: QualityFigure, scores: Sequence[Path]) -> DataFrame:

@@ -22,6 +22,9 @@ from sadpm.randomness import generator, position_seed
 from sadpm.resume import Checkpoints
 from sadpm.stages import command
 
+HEADS_OF_ZERO = 6
+"""E eps^4 = 3 a pixel is the loss of a head that always answers 0: SN's exactly, NPR's for a network that does so."""
+
 
 class MomentEstimate:
     """Running mean and variance of the images' ||f(x_n, n)||^2 / d for each level n; shapes (N + 1,), on the device."""
@@ -35,9 +38,14 @@ class MomentEstimate:
         self.sums.index_add_(1, n, torch.stack([torch.ones_like(values), values, values.square()]))
 
     def summary(self) -> dict[str, np.ndarray]:
-        """Return ms_eps, its standard error, and how many images each level saw; level 0 is 0."""
+        """Return ms_eps, its standard error, and how many images each level saw; level 0 is 0.
+
+        A level that no image saw has NaN: it is not known, and 0 would mean the largest of all covariances.
+        """
         count, total, squares = self.sums.cpu().numpy()
-        mean = total / np.maximum(count, 1)
+        seen = np.where(count > 0, count, np.nan)
+        seen[0] = 1
+        mean = total / seen
         variance = np.maximum(squares / np.maximum(count, 1) - mean**2, 0) * count / np.maximum(count - 1, 1)
         return {"ms_eps": mean, "standard_error": np.sqrt(variance / np.maximum(count, 1)), "count": count}
 
@@ -66,6 +74,7 @@ def fit_covariances(
         ema_decay=params.heads.ema_decay,
         max_grad_norm=None,
         log_every=params.heads.log_every,
+        loss_of_zero=HEADS_OF_ZERO * unet.in_channels * unet.sample_size**2,
     )
     if (found := saved.latest(device)) is not None:
         state.load_state_dict(found["heads"])

@@ -33,6 +33,8 @@ def measure_gap(params: GapJob, images: Path, model: Path, curve: Path, report: 
         x = abar.sqrt() * x0 + (1 - abar).sqrt() * noise.at_start()
         steps = estimation_gap(predict, schedule, x0, x, params.start, noise.of_step)
         rows = torch.stack([summary(step) for step in progress(steps, params.start - 1, "gap")]).tolist()
+    if not np.isfinite(rows).all():
+        raise UserError(f"{model}: the estimation gap is not finite: the network has diverged; train it again")
     numbers = [",".join(map(repr, (params.start - 1 - j, *row))) for j, row in enumerate(rows)]
     write_text(curve, "\n".join([",".join(COLUMNS), *numbers]) + "\n")
     facts = {"device": device_name(device), "torch": torch.__version__}

@@ -34,15 +34,19 @@ def measure_reference(
 def _measure(params: ReferenceJob, images: Path, classifier: Path | None) -> Reference:
     by_features: list[Metric] = sorted(KEEP_FEATURES.intersection(params.metrics))
     extractors = create_extractors(params.extractor, ["fd", *by_features], classifier, params.weights)
-    measured = measure_all(load_pixels(images), extractors)
-    statistics = measured["fd"].statistics
-    assert statistics is not None
+    try:
+        measured = measure_all(load_pixels(images), extractors)
+        statistics = measured["fd"].statistics
+        assert statistics is not None
+        mean, covariance = statistics.mean, statistics.covariance
+    except ValueError as error:
+        raise UserError(f"{images}: can't be measured: {error}") from error
     facts = {"extractor": params.extractor, "dataset_sha256": sha256(images), **extractors["fd"].facts()}
     features = None
     for metric in by_features[:1]:  # the others look with the same network
         features = measured[metric].features
         facts |= {f"features_{name}": fact for name, fact in extractors[metric].facts().items()}
-    return Reference(statistics.mean, statistics.covariance, statistics.n, facts, features)
+    return Reference(mean, covariance, statistics.n, facts, features)
 
 
 def _import(params: ReferenceJob, published: Path) -> Reference:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sadpm.artifacts import provenance, sha256, write_atomically, write_json
+from sadpm.artifacts import UserError, provenance, sha256, write_atomically, write_json
 from sadpm.device import device_name, select_device
 from sadpm.diffusion.samplers import DDIMStep, DDPMStep, ReverseStep, Step, pixel_variance, reverse_process, to_uint8
 from sadpm.diffusion.schedule import NoiseSchedule
@@ -69,6 +69,9 @@ def draw_images(
     """Run the reverse process for the job's images, some at once; ``shape`` is (C, H, W).
 
     Goes on in the middle of a chain where an earlier try was left. Returns (n, H, W, C) uint8 on the CPU.
+
+    Raises:
+        UserError: a finished image, or one that would go into a checkpoint, is not finite.
     """
     levels = exact_timesteps(chain.recipe.timesteps, schedule.num_train_timesteps, chain.steps)
     step, bound = reverse_step(chain), last_variance(chain)
@@ -79,6 +82,7 @@ def draw_images(
     images, first = [drawn], saved.done
 
     def state() -> dict[str, Tensor]:
+        check_finite(x, chain)
         return {"x": x, "drawn": torch.cat(images)}
 
     what = f"{chain.sampler.family}, {chain.covariance.kind}, {chain.steps} steps, batches of {params.batch_size}"
@@ -92,8 +96,20 @@ def draw_images(
                 states = reverse_process(predict, x, levels, schedule, step, noise.of_step, max_variance=bound, first=j)
             x = next(states).x
             if j == chain.steps - 1:
+                check_finite(x, chain)
                 images.append(to_uint8(x).cpu())
     return torch.cat(images)
+
+
+def check_finite(x: Tensor, chain: Chain) -> None:
+    """Raise UserError for images (B, C, H, W) of which the cast to uint8 would make black ones in silence."""
+    if not x.isfinite().all():
+        which = f"{chain.steps} steps ({chain.sampler.family}, {chain.covariance.kind})"
+        raise UserError(
+            f"images of a chain of {which} are not finite: the network has diverged, or the covariance fitted to it, or"
+            " the chain itself; look at the losses in log.csv and covariance/covariance.json beside the samples, and"
+            " train or fit again with a lower learning_rate"
+        )
 
 
 def reverse_step(chain: Chain) -> Step:

@@ -1,5 +1,6 @@
 """Score sets of samples of one model."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ def score(
         content = {
             "cell": cell.as_dict(),
             "recipe": {"name": recipe, **recipe_of(sampling)},
-            "metrics": metrics_of(pixels, extractors, real),
+            "metrics": checked_metrics(path, pixels, extractors, real),
             **{key: sampling[key] for key in ("network_calls", "seconds", "device")},
             "provenance": {"code": code_version(), "sampling": sampling["provenance"], "inputs": inputs},
         }
@@ -88,6 +89,24 @@ def checked_reference(path: Path, extractors: Mapping[Metric, FeatureExtractor],
                 f"{path}: made of a data set with sha256 {found}, and {images[0]} has {expected}; delete it"
             )
     return reference
+
+
+def checked_metrics(
+    path: Path, images: Pixels, extractors: Mapping[Metric, FeatureExtractor], reference: Reference
+) -> dict[Metric, dict[str, Any]]:
+    """Return the metrics of the images of a file, each a number that can be relied on.
+
+    Raises:
+        UserError: they can't be computed, or one of them is not finite.
+    """
+    try:
+        metrics = metrics_of(images, extractors, reference)
+    except ValueError as error:
+        raise UserError(f"{path}: can't be scored: {error}") from error
+    for result in metrics.values():
+        if not math.isfinite(result["value"]):
+            raise UserError(f"{path}: its {result['label']} is {result['value']}; look at the samples and features")
+    return metrics
 
 
 def metrics_of(

@@ -1,5 +1,6 @@
 """Train one noise predictor: the DDPM baseline or SA-K."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +73,7 @@ def optimise(
     """Train to the last step, from the last checkpoint on; ``pixels`` are the images (n, H, W, C).
 
     Raises:
-        UserError: the network does not fit the images, or not all processes see the checkpoints.
+        UserError: the network does not fit the images, training diverges, or not all processes see the checkpoints.
     """
     training, schedule = params.training, NoiseSchedule.create(**params.schedule.model_dump()).to(device)
     batches = TrainingBatches(pixels, training.batch_size, params.seed, device, training.flip)
@@ -82,6 +83,7 @@ def optimise(
         ema_decay=training.ema_decay,
         max_grad_norm=training.max_grad_norm,
         log_every=training.log_every,
+        loss_of_zero=loss_of_zero(params, pixels.shape),
         group=group,
     )
     if (found := saved.latest(device)) is not None:
@@ -110,6 +112,11 @@ def new_network(params: TrainJob, shape: tuple[int, ...]) -> UNet:
             return UNet.for_images(shape, **params.network.model_dump())
         except ValueError as error:
             raise UserError(f"network: {error}") from error
+
+
+def loss_of_zero(params: TrainJob, shape: tuple[int, ...]) -> float:
+    """Return at least the expected loss of a network that always answers 0, for images of this shape (n, H, W, C)."""
+    return math.prod(shape[1:]) * (1 + (params.sequence.lam if params.sequence else 0))
 
 
 def loss_at(

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from sadpm.artifacts import provenance, write_json
+from sadpm.artifacts import UserError, provenance, write_json
 from sadpm.classifier import save_classifier, train_classifier
 from sadpm.data import load_pixels
+from sadpm.finite import first_not_finite
 from sadpm.jobs import ClassifierJob
 from sadpm.stages import command
 
@@ -14,7 +15,11 @@ SEED = 0
 
 
 def train_and_save(params: ClassifierJob, images: Path, labels: Path, weights: Path, report: Path) -> None:
-    """Write the classifier's weights, and its accuracy on the fifth of the images that it was not trained on."""
+    """Write the classifier's weights, and its accuracy on the fifth of the images that it was not trained on.
+
+    Raises:
+        UserError: training diverged, or the classifier is not better than a constant answer.
+    """
     classes = np.load(labels, allow_pickle=False)
     model, accuracy = train_classifier(
         np.array(load_pixels(images)),
@@ -23,6 +28,13 @@ def train_and_save(params: ClassifierJob, images: Path, labels: Path, weights: P
         seed=SEED,
         **params.classifier.model_dump(),
     )
+    chance = float(np.bincount(classes).max() / len(classes))
+    if not accuracy > chance or first_not_finite(model.state_dict()) is not None:
+        raise UserError(
+            f"the classifier has learned nothing: it is right for {accuracy:.0%} of the images that were held out, and"
+            f" naming the most frequent class would be for {chance:.0%}; change classifier.learning_rate (now"
+            f" {params.classifier.learning_rate:g}) or classifier.steps (now {params.classifier.steps})"
+        )
     save_classifier(model, weights)
     write_json(report, {"held_out_accuracy": accuracy, "provenance": provenance(params, images=images)})
 
