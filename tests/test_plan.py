@@ -61,7 +61,7 @@ def test_costs_of_the_tests_configuration_by_hand():
     assert found["train", "digits"] == Cost(
         3, trained, 3 * trained * UNET_FLOPS, pytest.approx(3 * trained * UNET_FLOPS / 1e9 / 3600), 3 * 4 * parameters
     )
-    fitted = 2 * 4 * 8  # for two models
+    fitted = 2 * 4 * 250  # for two models
     heads = 2 * 3 * fitted * HEAD.flops
     hours = (fitted * UNET_FLOPS / 2e9 + heads / 1e9) / 3600
     assert found["fit_covariances", "digits"] == Cost(
