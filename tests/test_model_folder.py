@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from sadpm.artifacts import UserError
 from sadpm.config import ScheduleConfig
-from sadpm.model_folder import WEIGHTS_FILE, find
+from sadpm.model_folder import FORMER_WEIGHTS_FILE, WEIGHTS_FILE, find
 from sadpm.networks import UNet, load_unet, save_unet
 from sadpm.released import load_released
 
@@ -67,15 +67,19 @@ def sharded(tmp_path):
         (["diffusion_pytorch_model.fp16.safetensors", "diffusion_pytorch_model.bin"], 1),
         ([WEIGHTS_FILE, "diffusion_pytorch_model.ema.safetensors"], 1),
         ([WEIGHTS_FILE, "diffusion_pytorch_model.non_ema.safetensors"], 0),
+        (["diffusion_pytorch_model.non_ema.safetensors"], 0),
         (["diffusion_pytorch_model.bin", WEIGHTS_FILE], 1),
     ],
 )
 def test_variants(folder, names, taken):
     for seed, name in enumerate(names):
         write_weights(folder, name, seed, torch.float16 if "fp16" in name else torch.float32)
-    unet = load(folder).unet
-    assert is_of(taken, unet)
-    assert {tensor.dtype for tensor in unet.state_dict().values()} == {torch.float32}
+    released = load(folder)
+    assert is_of(taken, released.unet)
+    assert {tensor.dtype for tensor in released.unet.state_dict().values()} == {torch.float32}
+    assert {file.name for file in released.files} == {"config.json", names[taken]}
+    of_variant = f"took the weights {names[taken]}"
+    assert (of_variant in released.notes) == (names[taken] not in (WEIGHTS_FILE, FORMER_WEIGHTS_FILE))
 
 
 def test_a_variant_that_is_not_known(folder):

@@ -48,7 +48,7 @@ class ModelFolder:
     note: str
 
     def files(self) -> list[Path]:
-        """Return the files on which an import depends."""
+        """Return the files on which an import depends: those that are read, or would be if others were gone."""
         beside = (self.model / CONFIG_FILE, self.scheduler, self.pipeline, self.report)
         weights = (file for file in self.model.glob("diffusion_pytorch_model*"))
         return [file for file in beside if file is not None and file.is_file()] + sorted(weights)

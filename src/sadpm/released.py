@@ -121,8 +121,12 @@ def _load_folder(path: Path, unet: UNet, schedule: ScheduleConfig) -> Released:
         has, needs = getattr(loaded, option), getattr(unet, option)
         if has != needs:
             raise ValueError(f"{path}: {option} is {has} in config.json, and the images of the data set need {needs}")
-    notes = [note for note in (folder.note, SILENT if is_silent else "") if note]
-    return Released(loaded, tuple(folder.files()), said, tuple(notes))
+    read = model_folder.weights_of(folder.model)
+    unread = {file for file in folder.files() if file.name.startswith("diffusion_")} - read.keys()
+    variants = [file.name for file in read if file.name.count(".") > 1]
+    of_variant = f"took the weights {advice.listed(variants)}" if variants else ""
+    notes = [note for note in (folder.note, of_variant, SILENT if is_silent else "") if note]
+    return Released(loaded, tuple(file for file in folder.files() if file not in unread), said, tuple(notes))
 
 
 def _declared(folder: ModelFolder, schedule: ScheduleConfig) -> tuple[dict[str, Any], bool]:
