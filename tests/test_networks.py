@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import golden_vectors
-from sadpm.checkpoints import CONFIG_FILE, WEIGHTS_FILE, from_native_keys, head_from_native_keys
+from sadpm.checkpoints import from_native_keys, head_from_native_keys
+from sadpm.model_folder import CONFIG_FILE, WEIGHTS_FILE
 from sadpm.networks import CovarianceHead, UNet, load_unet, save_unet
 
 GOLDEN_UNETS = sorted(path.stem for path in golden_vectors.FOLDER.glob("unet_*.npz"))

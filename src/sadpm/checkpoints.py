@@ -1,6 +1,5 @@
 """How others store what `sadpm.networks` computes: diffusers' folders and options, names in released checkpoints."""
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,12 +7,11 @@ from typing import Any
 
 from torch import Tensor
 
+from sadpm import advice
 from sadpm.artifacts import write_atomically, write_json
-from sadpm.tensor_files import read_tensors
-
-CONFIG_FILE = "config.json"
-WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
-FORMER_WEIGHTS_FILE = "diffusion_pytorch_model.bin"
+from sadpm.model_folder import CONFIG_FILE, WEIGHTS_FILE, read_object, weights_of
+from sadpm.tensor_files import as_float32, read_tensors
+from sadpm.wrapped import bare
 
 # Options of diffusers' UNet2DModel for which our U-Net has one behaviour, hence one admissible value. The first group
 # is written to config.json, the second is left to diffusers' own defaults, which agree.
@@ -55,6 +53,16 @@ DIFFUSERS_DEFAULTS: Mapping[str, Any] = {
     "downsample_padding": 1,
     "norm_eps": 1e-5,
 }
+_TYPES: Mapping[str, Any] = {
+    **dict.fromkeys(("block_out_channels", "down_block_types", "up_block_types"), list | tuple),
+    **dict.fromkeys(("sample_size", "in_channels", "layers_per_block", "norm_num_groups", "downsample_padding"), int),
+    **dict.fromkeys(("dropout", "freq_shift", "norm_eps"), int | float),
+    "flip_sin_to_cos": bool,
+}
+# What diffusers' EMAModel writes about itself into the config.json of an averaged network.
+EMA_REMARKS = frozenset(
+    ("decay", "min_decay", "optimization_step", "update_after_step", "use_ema_warmup", "inv_gamma", "power")
+)
 
 # Attention layers in folders written by diffusers before 0.15, google/ddpm-cifar10-32 among them.
 _FORMER_ATTENTION = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
@@ -105,23 +113,40 @@ def write_folder(folder: Path, config: Mapping[str, Any], state: Mapping[str, Te
 
 
 def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Read what `write_folder` or diffusers wrote: the options, and the weights in float32 under today's names."""
-    try:
-        config: dict[str, Any] = json.loads((folder / CONFIG_FILE).read_text())
-    except ValueError as error:
-        raise ValueError(f"{folder / CONFIG_FILE} is not JSON: {error}") from error
-    names = (WEIGHTS_FILE, FORMER_WEIGHTS_FILE)
-    state = read_tensors(folder / next((name for name in names if (folder / name).exists()), WEIGHTS_FILE))
-    return config, {_rename_former_attention(key): tensor.float() for key, tensor in state.items()}
+    """Read what `write_folder` or diffusers wrote: the options, and the weights in float32 under today's names.
+
+    ValueError says what is damaged, ambiguous, left over from another save, or not a finite number.
+    """
+    config = read_object(folder / CONFIG_FILE)
+    state: dict[str, Tensor] = {}
+    for file, promised in weights_of(folder).items():
+        tensors = read_tensors(file).weights.tensors
+        if promised is not None and (differing := promised ^ tensors.keys()):
+            raise ValueError(f"{file} and its index are of different saves: {advice.listed(sorted(differing))}")
+        for key, tensor in as_float32(tensors, file).items():
+            name = _rename_former_attention(bare(key))
+            if name in state:
+                raise ValueError(f"{file}: two parameters are {name}, one of them {key}")
+            state[name] = tensor
+    return config, state
 
 
 def complete_options(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Add diffusers' own value for every option that a config.json lacks, and drop its private remarks."""
-    read = {key: value for key, value in config.items() if key == "_class_name" or not key.startswith("_")}
-    options = {**DIFFUSERS_DEFAULTS, **read}
-    for key in ("sample_size", "block_out_channels", "down_block_types", "up_block_types"):
+    """Add diffusers' own value for every option that a config.json lacks, and drop remarks that are no options.
+
+    ValueError names the option whose value is missing or of another type.
+    """
+    read = {key: value for key, value in config.items() if not key.startswith("_") and key not in EMA_REMARKS}
+    options = {"_class_name": config.get("_class_name", "UNet2DModel"), **DIFFUSERS_DEFAULTS, **read}
+    check_options({"_class_name": options["_class_name"]}, WRITTEN_OPTIONS)
+    for key, types in _TYPES.items():
         if options.get(key) is None:
             raise ValueError(f"{key} is missing")
+        value = options[key]
+        if not isinstance(value, types) or isinstance(value, bool) != (types is bool):
+            raise ValueError(f"{key}: {value!r} is of the wrong type")
+    if not all(isinstance(width, int) for width in options["block_out_channels"]):
+        raise ValueError(f"block_out_channels: {options['block_out_channels']!r} are not all whole numbers")
     return options
 
 
@@ -130,7 +155,8 @@ def check_options(asked: Mapping[str, Any], built: Mapping[str, Any]) -> None:
     for key, value in asked.items():
         possible = {**IMPLIED_OPTIONS, **built}.get(key)
         if (list(value) if isinstance(value, tuple) else value) != possible:
-            raise ValueError(f"{key}: {value!r} is not something this U-Net can do, only {possible!r}")
+            why = f"; {advice.OPTIONS[key]}" if key in advice.OPTIONS else ""
+            raise ValueError(f"{key}: {value!r} is not something this U-Net can do, only {possible!r}{why}")
 
 
 def from_native_keys(state_dict: Mapping[str, Tensor], num_levels: int) -> dict[str, Tensor]:

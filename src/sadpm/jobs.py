@@ -62,8 +62,9 @@ class TrainJob(Section):
 
 
 class ImportJob(Section):
-    """Read one noise predictor from a released checkpoint."""
+    """Read one noise predictor from a released checkpoint, which must agree with the forward process."""
 
+    schedule: ScheduleConfig
     checkpoint: CheckpointConfig
     network: NetworkConfig
 
@@ -163,7 +164,11 @@ def train_job(config: Config, dataset: str, model: str, seed: int) -> TrainJob:
 
 def import_job(config: Config, dataset: str, model: str) -> ImportJob:
     """The import of a model that the grid takes from a checkpoint, the same for all seeds."""
-    return ImportJob(checkpoint=config.models[model].checkpoint[dataset], network=config.datasets[dataset].network)
+    return ImportJob(
+        schedule=config.schedule,
+        checkpoint=config.models[model].checkpoint[dataset],
+        network=config.datasets[dataset].network,
+    )
 
 
 def sample_job(config: Config, run: str, draws: Iterable[Draw], shard: tuple[int, int] = (0, 1)) -> SampleJob:

@@ -3,20 +3,45 @@
 from __future__ import annotations
 
 import re
-import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
+from sadpm import advice, model_folder
 from sadpm.artifacts import UserError
-from sadpm.checkpoints import CONFIG_FILE, from_native_keys
+from sadpm.checkpoints import EMA_REMARKS, from_native_keys
+from sadpm.config import ScheduleConfig
+from sadpm.declarations import check_pipeline, check_remarks, check_scheduler, own_schedule, without_long_lists
+from sadpm.model_folder import ModelFolder
 from sadpm.networks import UNet, load_unet
-from sadpm.tensor_files import read_tensors
+from sadpm.tensor_files import as_float32, read_metadata, read_tensors
+from sadpm.wrapped import bare
 
 Format = Literal["auto", "sa-dpm", "bao", "diffusers"]
-LISTED = 20
+SILENT = "nothing beside the weights says which forward process they were trained for; taken for the configuration's"
+
+
+@dataclass(frozen=True)
+class Released:
+    """A network and what its release says.
+
+    Attributes:
+        unet: float32, on the CPU, dropout off.
+        files: those that decide what is imported, weights among them.
+        said: what lies beside the weights, by the name of the file that says it; all of it agrees with the
+            configuration, or is no concern of the network.
+        notes: what the user should know: which of several weights were taken, what was left aside.
+    """
+
+    unet: UNet
+    files: tuple[Path, ...]
+    said: dict[str, Any]
+    notes: tuple[str, ...]
+
 
 # Names of diffusers and of the official programs, for messages about keys that a file lacks.
 _NATIVE_NAMES = (
@@ -41,21 +66,25 @@ _NATIVE_NAMES = (
 )
 
 
-def load_released(path: Path, form: Format, unet: UNet) -> UNet:
-    """Read a checkpoint: float32, CPU, dropout off.
+def load_released(path: Path, form: Format, unet: UNet, schedule: ScheduleConfig) -> Released:
+    """Read a checkpoint.
 
     Args:
         path: a file in the layout of the official programs, or a folder of diffusers.
         form: "auto" takes folders for diffusers' and files for the official programs'.
         unet: the network that the configuration describes, without weights (on torch's device "meta"). A file must
             fit it; a folder describes its own, which must have the same image size and channels.
+        schedule: the forward process of the configuration, with which all that the release says must agree.
 
     Raises:
-        UserError: what is wrong with the file, with all keys that are missing, unexpected or of another shape.
+        UserError: what is wrong with the file, with all keys that are missing, unexpected or of another shape; or what
+            the release says about itself that differs from what would be done with it.
     """
     is_folder = layout(path, form) == "diffusers"
     try:
-        return _load_folder(path, unet) if is_folder else _load_file(path, unet, with_heads=form != "sa-dpm")
+        if is_folder:
+            return _load_folder(path, unet, schedule)
+        return _load_file(path, unet, schedule, with_heads=form != "sa-dpm")
     except OSError as error:
         raise UserError(f"{error.filename or path}: can't be read ({error.strerror or error})") from error
     except ValueError as error:
@@ -80,32 +109,91 @@ def native_name(key: str, num_levels: int) -> str:
     return re.sub(r"^up\.(\d+)", lambda found: f"up.{num_levels - 1 - int(found[1])}", key)
 
 
-def _load_folder(path: Path, unet: UNet) -> UNet:
+def _load_folder(path: Path, unet: UNet, schedule: ScheduleConfig) -> Released:
     """Read a folder of `UNet2DModel`, or the one within a pipeline's folder."""
-    loaded = load_unet(path / "unet" if (path / "unet" / CONFIG_FILE).is_file() else path)
+    folder = model_folder.find(path)
+    if not (folder.model / model_folder.CONFIG_FILE).is_file():
+        told = advice.on_folder(folder.model)
+        raise ValueError(f"{folder.model}: no {model_folder.CONFIG_FILE} of a model of diffusers; {told}")
+    said, is_silent = _declared(folder, schedule)
+    loaded = load_unet(folder.model)
     for option in ("sample_size", "in_channels"):
         has, needs = getattr(loaded, option), getattr(unet, option)
         if has != needs:
-            raise ValueError(f"{path}: {option} is {has} in {CONFIG_FILE}, and the images of the data set need {needs}")
-    return loaded
+            raise ValueError(f"{path}: {option} is {has} in config.json, and the images of the data set need {needs}")
+    read = model_folder.weights_of(folder.model)
+    unread = {file for file in folder.files() if file.name.startswith("diffusion_")} - read.keys()
+    variants = [file.name for file in read if file.name.count(".") > 1]
+    of_variant = f"took the weights {advice.listed(variants)}" if variants else ""
+    notes = [note for note in (folder.note, of_variant, SILENT if is_silent else "") if note]
+    return Released(loaded, tuple(file for file in folder.files() if file not in unread), said, tuple(notes))
 
 
-def _load_file(path: Path, unet: UNet, with_heads: bool) -> UNet:
+def _declared(folder: ModelFolder, schedule: ScheduleConfig) -> tuple[dict[str, Any], bool]:
+    """Read what lies beside a folder's weights and hold it against the configuration.
+
+    Returns what was read, by file, and whether none of it is about the forward process.
+    """
+    said: dict[str, Any] = {}
+    about_process: list[str] = []
+    if folder.pipeline is not None:
+        said[str(folder.pipeline)] = pipeline = model_folder.read_object(folder.pipeline)
+        with _naming(folder.pipeline):
+            check_pipeline(pipeline, folder.scheduler is not None)
+    if folder.scheduler is not None:
+        options = model_folder.read_object(folder.scheduler)
+        said[str(folder.scheduler)] = without_long_lists(options)
+        with _naming(folder.scheduler):
+            check_scheduler(options, schedule)
+    config = model_folder.read_object(folder.model / model_folder.CONFIG_FILE)
+    remarks = {folder.model / model_folder.CONFIG_FILE: {key: config[key] for key in EMA_REMARKS & config.keys()}}
+    remarks |= {file: read_metadata(file) for file in model_folder.weights_of(folder.model)}
+    if folder.report is not None:
+        remarks[folder.report] = own_schedule(folder.report)
+    for file, content in remarks.items():
+        with _naming(file):
+            about_process += check_remarks(content, schedule)
+        said |= {str(file): content} if content else {}
+    return said, folder.scheduler is None and not about_process
+
+
+@contextmanager
+def _naming(file: Path) -> Iterator[None]:
+    """Begin the message of an error with the file that is to blame."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{file} {error}") from error
+
+
+def _load_file(path: Path, unet: UNet, schedule: ScheduleConfig, with_heads: bool) -> Released:
     """Fill the configuration's network from a file with the names of the official programs."""
-    weights = read_tensors(path)
-    if any("_blocks." in key for key in weights):
-        raise ValueError(f"{path}: the names are diffusers'; use the folder, with the {CONFIG_FILE} that belongs to it")
+    file = read_tensors(path)
+    weights, notes = file.weights.tensors, list(file.weights.notes)
     state, heads, unexpected = _translated(weights, len(unet.block_out_channels))
+    strange = advice.on_names(bare(key) for key in unexpected)
+    if strange and not state:
+        raise ValueError("\n".join([f"{path} can't be loaded:", *(f"  {told}" for told in strange), advice.LOADABLE]))
     if with_heads and heads:
-        print(f"{path}: ignored the covariance head: {', '.join(heads)}", file=sys.stderr)
+        notes.append(f"ignored the covariance head: {', '.join(heads)}")
     elif heads:
         unexpected += heads
     if faults := _faults(state, unexpected, unet):
-        raise ValueError(
-            "\n".join([f"{path} does not fit the network of the data set:", *faults, *_hint(weights, unet)])
-        )
-    unet.load_state_dict(state, assign=True)
-    return unet.eval()
+        hints = [f"  {told}" for told in strange] + _hint(state, unet)
+        raise ValueError("\n".join([f"{path} does not fit the network of the data set:", *faults, *hints]))
+    with _naming(path):
+        betas = {"trained_betas": file.weights.aside["betas"].tolist()} if "betas" in file.weights.aside else {}
+        compared = check_remarks({**file.remarks, **betas}, schedule)
+    unet.load_state_dict(as_float32(state, path), assign=True)
+    notes += [f"its name says that {name} beside it is the average of these weights" for name in _averages_of(path)]
+    notes += [] if compared else [SILENT]
+    return Released(unet.eval(), (path,), {str(path): without_long_lists(compared)} if compared else {}, tuple(notes))
+
+
+def _averages_of(path: Path) -> list[str]:
+    """Names of the files beside this one that are called as it is but for "ema"."""
+    names = sorted(entry.name for entry in path.parent.iterdir())
+    return [name for name in names if name != path.name and re.sub(r"_?ema_?", "", name) == path.name]
 
 
 def _translated(weights: Mapping[str, Tensor], num_levels: int) -> tuple[dict[str, Tensor], list[str], list[str]]:
@@ -115,7 +203,7 @@ def _translated(weights: Mapping[str, Tensor], num_levels: int) -> tuple[dict[st
     unexpected: list[str] = []
     for key, tensor in weights.items():
         try:
-            translated = from_native_keys({key: tensor.float()}, num_levels)
+            translated = from_native_keys({bare(key): tensor}, num_levels)
         except ValueError:
             unexpected.append(key)
             continue
@@ -139,19 +227,16 @@ def _faults(state: Mapping[str, Tensor], unexpected: list[str], unet: UNet) -> l
         if key in state and state[key].shape != wanted.shape
     ]
     kinds = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
-    return [f"  {kind} ({len(keys)}): {_listed(keys)}" for kind, keys in kinds.items() if keys]
+    return [f"  {kind} ({len(keys)}): {advice.listed(keys)}" for kind, keys in kinds.items() if keys]
 
 
-def _listed(keys: Iterable[str]) -> str:
-    keys = list(keys)
-    more = f", and {len(keys) - LISTED} more" if len(keys) > LISTED else ""
-    return ", ".join(keys[:LISTED]) + more
-
-
-def _hint(weights: Mapping[str, Tensor], unet: UNet) -> list[str]:
-    """Tell which widths the file has, where they are not those of the network."""
-    first = re.compile(r"(?:module\.)?down\.(\d+)\.block\.0\.conv1\.weight")
-    found = {int(match[1]): len(tensor) for key, tensor in weights.items() if (match := first.fullmatch(key))}
+def _hint(state: Mapping[str, Tensor], unet: UNet) -> list[str]:
+    """Tell which widths the file has, where they are not those of the network, and whether it learned a variance."""
+    first = re.compile(r"down_blocks\.(\d+)\.resnets\.0\.conv1\.weight")
+    found = {int(match[1]): len(tensor) for key, tensor in state.items() if (match := first.fullmatch(key))}
     widths, ours = [found[level] for level in sorted(found)], list(unet.block_out_channels)
     differ = widths and widths != ours
-    return [f"  its block_out_channels are {widths}, those of the data set's network {ours}"] if differ else []
+    hints = [f"  its block_out_channels are {widths}, those of the data set's network {ours}"] if differ else []
+    if len(state.get("conv_out.bias", ())) == 2 * unet.in_channels:
+        hints.append(f"  {advice.OPTIONS['out_channels']}")
+    return hints

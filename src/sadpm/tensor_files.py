@@ -14,6 +14,7 @@ import pickletools
 import re
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import IO, Any
@@ -21,9 +22,8 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
-# Where programs keep the weights among other things; what comes first is taken.
-WRAPPERS = ("model_dict", "state_dict", "model", "ema")
-DEEPEST = 2
+from sadpm import advice
+from sadpm.wrapped import WRAPPERS, Weights, find_weights, remarks_in
 
 # What torch.save writes around tensors. torch decides what of it is allowed; here it is only no news to the user.
 _OF_TENSORS = re.compile(
@@ -43,47 +43,85 @@ _CALLS_THAT_ARE_VALUES = frozenset(
     )
 )
 _ZIP_BEGINS = b"PK\x03\x04"
+_PICKLE_BEGINS = b"\x80\x02"
+_SAFETENSORS_HEADER_AT = 8  # after its length, as eight bytes
 _LEGACY_PREAMBLE = 3  # magic number, protocol and byte order come as pickles of their own before the content
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
+@dataclass(frozen=True)
+class TensorFile:
+    """What was read from a file: its weights, and the options and metadata that lie beside them, by name."""
+
+    weights: Weights
+    remarks: dict[str, Any]
+
+
+def read_tensors(path: Path) -> TensorFile:
     """Read the weights of a file, on the CPU, by the names that they have there.
 
     Raises:
         ValueError: the file is damaged, holds no weights, or would have to run code; the message names a safe route.
         OSError: the file can't be opened.
     """
-    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickled(path)
-    if (weights := _weights_within(content)) is None:
-        keys = ", ".join(map(str, content)) if isinstance(content, Mapping) else ""
+    if told := advice.on_beginning(path):
+        raise ValueError(f"{path} {told}")
+    content, remarks = _read_safetensors(path) if _is_safetensors(path) else _read_pickled(path)
+    try:
+        weights = find_weights(content)
+    except ValueError as error:
+        raise ValueError(f"{path} {error}") from error
+    if weights is None:
+        keys = advice.listed(map(str, content)) if isinstance(content, Mapping) else ""
         held = f"the keys {keys}" if keys else f"a {type(content).__qualname__}"
         raise ValueError(
-            f"{path} holds {held}, and no weights: tensors by name, alone or under {' or '.join(WRAPPERS)}"
+            f"{path} holds {held}, and no weights: tensors by name, alone or under {', '.join(WRAPPERS)} or ema"
         )
-    return {key: tensor.detach() for key, tensor in weights.items()}
+    return TensorFile(weights, remarks)
 
 
-def _weights_within(content: Any, depth: int = 0) -> Mapping[str, Tensor] | None:
-    if not isinstance(content, Mapping) or not content or depth > DEEPEST:
-        return None
-    if all(isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()):
-        return content
-    inner = (_weights_within(content[key], depth + 1) for key in WRAPPERS if key in content)
-    return next((weights for weights in inner if weights is not None), None)
+def as_float32(tensors: Mapping[str, Tensor], where: Path) -> dict[str, Tensor]:
+    """Convert weights to float32.
+
+    Raises:
+        ValueError: the names of those that are not of a floating-point type, or not finite.
+    """
+    if strange := [f"{key} ({value.dtype})" for key, value in tensors.items() if not value.is_floating_point()]:
+        raise ValueError(f"{where}: weights that are no floating-point numbers: {advice.listed(strange)}")
+    converted = {key: value.float() for key, value in tensors.items()}
+    if endless := [key for key, value in converted.items() if not value.isfinite().all()]:
+        raise ValueError(
+            f"{where}: weights with NaN or infinity, of a training that diverged or a damaged file: "
+            f"{advice.listed(endless)}"
+        )
+    return converted
 
 
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+def _is_safetensors(path: Path) -> bool:
+    """Tell by the content, because both kinds are found under each other's names; by the name where it is neither."""
+    with path.open("rb") as file:
+        head = file.read(_SAFETENSORS_HEADER_AT + 1)
+    is_pickled = head.startswith((_ZIP_BEGINS, _PICKLE_BEGINS))
+    return head.endswith(b"{") or (path.suffix == ".safetensors" and not is_pickled)
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Return what a safetensors file says beside its weights; nothing for other files, and for the usual remark."""
+    return _read_safetensors(path, weights=False)[1] if path.is_file() and _is_safetensors(path) else {}
+
+
+def _read_safetensors(path: Path, weights: bool = True) -> tuple[dict[str, Tensor], dict[str, str]]:
+    from safetensors import SafetensorError, safe_open
 
     try:
-        tensors: dict[str, Tensor] = load_file(path)
+        with safe_open(path, framework="pt") as file:
+            metadata = {key: value for key, value in (file.metadata() or {}).items() if value != "pt"}
+            names = list(file.keys()) if weights else []
+            return {name: file.get_tensor(name) for name in names}, metadata
     except SafetensorError as error:
-        raise ValueError(f"{path} is not a safetensors file: {error}") from error
-    return tensors
+        raise ValueError(f"{path} is not a safetensors file, or is damaged: {error}") from error
 
 
-def _read_pickled(path: Path) -> Any:
+def _read_pickled(path: Path) -> tuple[Any, dict[str, Any]]:
     try:
         with path.open("rb") as file:
             named = dict.fromkeys(_foreign_names(file))
@@ -91,10 +129,12 @@ def _read_pickled(path: Path) -> Any:
         raise ValueError(f"{path} was not written by torch.save, or is damaged: {error}") from error
     stand_ins: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [_stand_in(*name) for name in named]
     try:
-        with torch.serialization.safe_globals(stand_ins):
-            return torch.load(path, map_location="cpu", weights_only=True)
+        # given a name, torch would choose by its suffix how to read it
+        with torch.serialization.safe_globals(stand_ins), path.open("rb") as file:
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged or hostile file can make the unpickler raise anything
         raise ValueError(_explanation(path, [".".join(name) for name in named], error)) from error
+    return content, dict(remarks_in(content))
 
 
 def _foreign_names(file: IO[bytes]) -> Iterator[tuple[str, str]]:
@@ -103,8 +143,12 @@ def _foreign_names(file: IO[bytes]) -> Iterator[tuple[str, str]]:
     file.seek(0)
     if begins_with == _ZIP_BEGINS:
         with zipfile.ZipFile(file) as archive:
-            record = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
-            yield from _names_in_pickle(archive.open(record))
+            members = {name.rpartition("/")[2]: name for name in archive.namelist()}
+            if "constants.pkl" in members:
+                raise ValueError("it is a program of TorchScript; save the network's state_dict() in its place")
+            if "data.pkl" not in members:
+                raise ValueError("it is a zip archive of something else; unpack it first")
+            yield from _names_in_pickle(archive.open(members["data.pkl"]))
     else:
         for _ in range(_LEGACY_PREAMBLE):
             yield from _names_in_pickle(file)

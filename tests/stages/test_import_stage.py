@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny import HEADS, NETWORK, SCHEDULE, chain, covariance_outputs, sampling_job, training_outputs
 
-from sadpm.artifacts import UserError, read_json, sha256
+from sadpm.artifacts import UserError, read_json, sha256, write_json
 from sadpm.config import CheckpointConfig
 from sadpm.data import load_pixels
 from sadpm.jobs import CovarianceJob, ImportJob
@@ -19,7 +19,7 @@ from sadpm.stages.sample import sample
 
 def job(path, form="auto", **network):
     checkpoint = CheckpointConfig(path=str(path), format=form)
-    return ImportJob(checkpoint=checkpoint, network=NETWORK.model_copy(update=network))
+    return ImportJob(schedule=SCHEDULE, checkpoint=checkpoint, network=NETWORK.model_copy(update=network))
 
 
 def outputs(folder):
@@ -76,6 +76,38 @@ def test_the_stages_after_it_go_on(digits, file, tmp_path):
     drawing = sampling_job(chain("ddpm", "sn", 3), num_samples=50)
     sample(drawing, tmp_path / "model", [tmp_path / "s.npy"], [tmp_path / "s.json"], tmp_path, [covariance["sn"]])
     assert load_pixels(tmp_path / "s.npy").shape == (50, 8, 8, 1)
+
+
+def test_the_report_says_what_the_release_said(trained, digits, tmp_path, capsys):
+    released = tmp_path / "released"
+    for part in ("unet", "unet_ema"):
+        save_unet(load_unet(trained / "model"), released / part)
+    scheduler = {"_class_name": "DDPMScheduler", "num_train_timesteps": 50, "clip_sample": False}
+    write_json(released / "scheduler" / "scheduler_config.json", scheduler)
+    import_model(job(released), digits, **outputs(tmp_path))
+    report = read_json(tmp_path / "training.json")
+    assert report["said"] == {str(released / "scheduler" / "scheduler_config.json"): scheduler}
+    weights = released / "unet_ema" / "diffusion_pytorch_model.safetensors"
+    assert report["files"][str(weights)] == sha256(weights)
+    assert not any("unet/" in file for file in report["files"])
+    (note,) = report["notes"]
+    assert note == "took the averaged network in unet_ema, not the raw one in unet beside it"
+    assert capsys.readouterr().err == f"{released}: {note}\n"
+
+
+def test_a_file_says_nothing_about_its_forward_process_and_the_report_says_so(digits, file, tmp_path, capsys):
+    import_model(job(file), digits, **outputs(tmp_path))
+    (note,) = read_json(tmp_path / "training.json")["notes"]
+    assert "nothing beside the weights says which forward process" in note
+    assert note in capsys.readouterr().err
+
+
+def test_another_forward_process_leaves_nothing_behind(trained, digits, tmp_path):
+    save_unet(load_unet(trained / "model"), tmp_path / "released")
+    write_json(tmp_path / "released" / "scheduler_config.json", {"num_train_timesteps": 500})
+    with pytest.raises(UserError, match=r"schedule\.num_train_timesteps would have to be 500, not 50"):
+        import_model(job(tmp_path / "released"), digits, **outputs(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["released"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 import torch
@@ -75,6 +76,26 @@ def test_a_changed_file_of_a_folder_is_noticed(workflow, tmp_path):
     options = workflow.folder / "folder" / "config.json"
     options.write_text(options.read_text().replace('"freq_shift": 1', '"freq_shift": 0'))
     assert workflow.planned(target, config=names) == ["Importing kept on digits, seed 0"]
+
+
+@pytest.mark.parametrize("path", ["pipeline", "pipeline/unet"])
+def test_a_changed_scheduler_is_read_again_and_must_agree(workflow, tmp_path, path):
+    pipeline = workflow.folder / "pipeline"
+    shutil.copytree(workflow.folder / "folder", pipeline / "unet", dirs_exist_ok=True)
+    scheduler = pipeline / "scheduler" / "scheduler_config.json"
+    scheduler.parent.mkdir(exist_ok=True)
+    scheduler.write_text('{"prediction_type": "epsilon"}')
+    model = path.replace("/", "-")
+    names = config(tmp_path, **{model: path})
+    target = f"results/test/digits/{model}/seed0/training.json"
+    workflow.run(target, config=names)
+    assert workflow.planned(target, config=names) == []
+    scheduler.write_text('{"prediction_type": "v_prediction"}')
+    assert workflow.planned(target, config=names) == [f"Importing {model} on digits, seed 0"]
+    assert workflow.run(target, config=names, check=False).returncode == 1
+    log = (workflow.results / f"logs/digits/{model}/seed0/import_model.log").read_text()
+    assert "prediction_type is 'v_prediction': only networks that predict the noise" in log
+    assert "Traceback" not in log
 
 
 @pytest.mark.parametrize("path", ["nowhere.pth", "no/folder"])

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from sadpm import grid, jobs
+from sadpm import grid, jobs, model_folder
 
 ROOT = CONFIG.root.as_posix()
 DATASET = f"{ROOT}/{{dataset}}"
@@ -54,7 +54,7 @@ def checkpoint_of(run):
     """A released file, or those of a released folder that matter."""
     dataset, model, _ = jobs.parse_run(run)
     path = Path(CONFIG.models[model].checkpoint[dataset].path)
-    return [*path.rglob("config.json"), *path.rglob("diffusion_pytorch_model.*")] if path.is_dir() else path
+    return model_folder.find(path).files() if path.is_dir() else path
 
 
 def about(run):

@@ -1,11 +1,12 @@
 """Take one noise predictor from a released checkpoint."""
 
+import sys
 import time
 from pathlib import Path
 
 import torch
 
-from sadpm.artifacts import UserError, provenance, write_json, write_text
+from sadpm.artifacts import UserError, provenance, sha256, write_json, write_text
 from sadpm.data import load_pixels
 from sadpm.jobs import ImportJob
 from sadpm.networks import UNet, save_unet
@@ -18,16 +19,22 @@ def import_model(params: ImportJob, images: Path, model: Path, log: Path, report
     """Write what training would have written: a folder that diffusers opens, a log (without losses), and a report."""
     begun = time.monotonic()
     checkpoint = Path(params.checkpoint.path)
-    unet = load_released(checkpoint, params.checkpoint.format, empty_network(params, load_pixels(images).shape))
+    network = empty_network(params, load_pixels(images).shape)
+    released = load_released(checkpoint, params.checkpoint.format, network, params.schedule)
+    for note in released.notes:
+        print(f"{checkpoint}: {note}", file=sys.stderr)
     made = provenance(params, images=images, checkpoint=checkpoint)
-    save_unet(unet, model)
+    save_unet(released.unet, model)
     write_text(log, ",".join(LOSS_COLUMNS) + "\n")
     facts = {
         "imported": True,
         "source": params.checkpoint.path,
         "sha256": made["inputs"]["checkpoint"],
         "layout": layout(checkpoint, params.checkpoint.format),
-        "parameters": sum(parameter.numel() for parameter in unet.parameters()),
+        "files": {str(file): sha256(file) for file in released.files},
+        "said": released.said,
+        "notes": released.notes,
+        "parameters": sum(parameter.numel() for parameter in released.unet.parameters()),
         "seconds": time.monotonic() - begun,
     }
     write_json(report, {**facts, "torch": torch.__version__, "provenance": made})
