@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from sadpm.artifacts import provenance, write_json
+from sadpm.artifacts import UserError, provenance, write_json
 from sadpm.classifier import save_classifier, train_classifier
-from sadpm.data import load_pixels
+from sadpm.data import load_labels, load_pixels
 from sadpm.jobs import ClassifierJob
 from sadpm.stages import command
 
@@ -14,15 +14,20 @@ SEED = 0
 
 
 def train_and_save(params: ClassifierJob, images: Path, labels: Path, weights: Path, report: Path) -> None:
-    """Write the classifier's weights, and its accuracy on the fifth of the images that it was not trained on."""
-    classes = np.load(labels, allow_pickle=False)
-    model, accuracy = train_classifier(
-        np.array(load_pixels(images)),
-        classes,
-        num_classes=int(classes.max()) + 1,
-        seed=SEED,
-        **params.classifier.model_dump(),
-    )
+    """Write the classifier's weights, and its accuracy on the fifth of the images that it was not trained on.
+
+    Raises:
+        UserError: images or labels can't be read, don't fit each other, or are too few.
+    """
+    pixels = np.array(load_pixels(images))
+    classes = load_labels(labels, len(pixels))
+    num_classes = int(classes.max(initial=0)) + 1
+    try:
+        model, accuracy = train_classifier(
+            pixels, classes, num_classes=num_classes, seed=SEED, **params.classifier.model_dump()
+        )
+    except ValueError as error:
+        raise UserError(f"{labels}: {error}") from error
     save_classifier(model, weights)
     write_json(report, {"held_out_accuracy": accuracy, "provenance": provenance(params, images=images)})
 
