@@ -1,5 +1,6 @@
 """Small images, and the files that hold them."""
 
+import zipfile
 from io import BytesIO
 
 import numpy as np
@@ -27,3 +28,11 @@ def lay_out(folder, files):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     return folder
+
+
+def packed(path, files, compression=zipfile.ZIP_STORED):
+    """Write {name: bytes}, or pairs of them, into a zip archive; names stay as they are."""
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, content in files.items() if isinstance(files, dict) else files:
+            archive.writestr(name, content)
+    return path

@@ -1,8 +1,10 @@
+import os
 import zipfile
+from io import BytesIO
 
 import numpy as np
 import pytest
-from drawn import noise
+from drawn import noise, packed
 
 from sadpm.artifacts import UserError
 from sadpm.config.sources import ArraySource
@@ -86,12 +88,72 @@ def test_a_missing_or_damaged_file_is_named(tmp_path, content):
         opened(path)
 
 
-def test_a_truncated_file_is_named(tmp_path):
+@pytest.mark.parametrize("change", [-1, 1], ids=["cut off", "with more behind it"])
+def test_a_file_of_another_length_is_named_before_any_image_is_read(tmp_path, change):
     path = tmp_path / "images.npy"
     np.save(path, IMAGES)
+    content = path.read_bytes() + b"x"
+    path.write_bytes(content[: len(content) - 1 + change])
+    with pytest.raises(UserError, match=rf"images\.npy: {360 + change} bytes of pixels, though \(5, 4, 6, 3\) are 360"):
+        opened(path)
+
+
+def test_a_file_that_shrinks_is_named(tmp_path):
+    path = tmp_path / "images.npy"
+    np.save(path, IMAGES)
+    stream = opened(path)
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(UserError, match=r"images\.npy: truncated after 4 of 5 images"):
-        pixels_of(path)
+    with pytest.raises(UserError, match=r"images\.npy: 359 bytes of pixels"):
+        next(stream.images)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_two_arrays_of_one_name_are_refused(tmp_path):
+    path = tmp_path / "images.npz"
+    np.savez(path, test=IMAGES[:1], train=IMAGES)
+    array = BytesIO()
+    np.save(array, IMAGES[:2])
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("train.npy", array.getvalue())
+    with pytest.raises(UserError, match=r"images\.npz: holds 2 arrays named 'train'"):
+        opened(path, "train")
+    assert opened(path, "test").count == 1
+
+
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [
+        ("(", "not a readable"),
+        ('"""', "not a readable"),
+        ("{'descr': '|u1', 'fortran_order': False, 'shape': (-1, 4, 6, 3)}", r"found uint8 \(-1, 4, 6, 3\); expected"),
+    ],
+)
+def test_a_header_that_makes_no_sense_is_named(tmp_path, header, reason):
+    path = tmp_path / "images.npy"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode())
+    with pytest.raises(UserError, match=rf"images\.npy: {reason}"):
+        opened(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [(b"", "an empty file"), (b"\x80\x04\x95", "a pickle, which is never opened"), (b"<html>", "a web page")],
+)
+def test_another_kind_of_file_is_called_what_it_is(tmp_path, content, what):
+    path = tmp_path / "images.npy"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=rf"images\.npy: not a readable \.npy or \.npz file \(.*\), but {what};"):
+        opened(path)
+
+
+def test_what_is_no_archive_of_arrays_is_named(tmp_path):
+    path = packed(tmp_path / "images.zip", {"a.png": b"", "b.png": b""})
+    with pytest.raises(UserError, match=r"images\.zip: choose .*; it holds no arrays \(image files: kind: images\)"):
+        opened(path)
+    os.mkfifo(tmp_path / "images.npy")
+    for place in (tmp_path / "images.npy", tmp_path):
+        with pytest.raises(UserError, match=f"{place}: not a file"):
+            opened(place)
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])

@@ -2,7 +2,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from drawn import encoded, lay_out, noise
+from drawn import encoded, lay_out, noise, packed
 from PIL import Image
 from torchvision import transforms
 
@@ -18,13 +18,6 @@ def opened(path, size=8, mode="colour"):
 
 def pixels_of(path, size=8, mode="colour"):
     return list(opened(path, size, mode).images)
-
-
-def packed(path, files, compression=zipfile.ZIP_STORED):
-    with zipfile.ZipFile(path, "w", compression) as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-    return path
 
 
 class TestPixels:
@@ -175,7 +168,7 @@ class TestZip:
     def test_a_truncated_archive_is_named(self, tmp_path):
         archive = packed(tmp_path / "x.zip", {"a.png": encoded(noise(8))})
         archive.write_bytes(archive.read_bytes()[:-30])
-        with pytest.raises(UserError, match=r"x\.zip: not a readable zip archive"):
+        with pytest.raises(UserError, match=r"x\.zip: damaged zip archive \(.*; fetch it again"):
             opened(archive)
 
     def test_a_damaged_member_is_named(self, tmp_path):
@@ -196,10 +189,19 @@ class TestErrors:
         with pytest.raises(UserError, match=rf"{name}: damaged image"):
             pixels_of(tmp_path)
 
-    @pytest.mark.parametrize("content", [b"", b"<html>not found</html>"])
-    def test_a_file_that_is_no_image_is_named(self, tmp_path, content):
+    @pytest.mark.parametrize(
+        ("content", "what"),
+        [
+            (b"no image", "; replace or remove it"),
+            (b"", ", but an empty file; fetch it again, or remove it"),
+            (b"<html>not found</html>", ", but a web page; the download was refused; fetch it again .*"),
+            (b"\0\0\0\x18ftypheic", ", but an HEIC image; convert it to PNG or JPEG"),
+        ],
+        ids=["bytes", "empty", "web page", "HEIC"],
+    )
+    def test_a_file_that_is_no_image_is_named(self, tmp_path, content, what):
         lay_out(tmp_path, {"a.png": content})
-        with pytest.raises(UserError, match=r"a\.png: not an image that Pillow can read; replace or remove it$"):
+        with pytest.raises(UserError, match=rf"a\.png: not an image that Pillow can read{what}$"):
             pixels_of(tmp_path)
 
     def test_another_kind_of_file_is_named(self, tmp_path):
@@ -215,7 +217,7 @@ class TestErrors:
 
     def test_sixteen_bits_are_not_clipped(self, tmp_path):
         lay_out(tmp_path, {"a.png": encoded(noise(8, channels=0).astype(np.uint16) * 257)})
-        with pytest.raises(UserError, match=r"a\.png: pixels of type 'I;16'; convert it to 8 bits"):
+        with pytest.raises(UserError, match=r"a\.png: pixels of type 'I;16'; convert it to grey or RGB of 8 bits"):
             pixels_of(tmp_path)
 
     def test_empty_and_missing_places_are_named(self, tmp_path):

@@ -72,6 +72,33 @@ def test_encoded_images_under_numbers(tmp_path):
     np.testing.assert_array_equal(pixels_of(database(tmp_path / "different", entries))[:3], images)
 
 
+def test_an_encoded_image_as_long_as_bare_pixels_is_read_as_what_it_is(tmp_path):
+    content = encoded(noise(8))
+    content += bytes(3 * 12**2 - len(content))
+    np.testing.assert_array_equal(pixels_of(database(tmp_path / "x", {b"0": content, b"1": content})), [noise(8)] * 2)
+
+
+def test_folders_in_keys_are_classes(tmp_path):
+    entries = {b"dog/1.png": encoded(noise(8)), b"cat/1.png": encoded(noise(8)), b"__len__": b"2"}
+    stream = opened(database(tmp_path / "x", entries))
+    assert stream.class_names == ("cat", "dog")
+    np.testing.assert_array_equal(stream.labels, [0, 1])
+
+
+def test_a_database_under_another_name_is_called_what_it_is(tmp_path):
+    with pytest.raises(UserError, match=r"faces: not a folder, .*, but an LMDB; give it the suffix \.lmdb"):
+        opened(database(tmp_path / "faces", by_resolution(8), subdir=False))
+
+
+def test_an_entry_that_vanishes_is_named(tmp_path):
+    path = database(tmp_path / "x", {b"a": encoded(noise(8))})
+    stream = opened(path)
+    with lmdb.open(str(path)) as changed, changed.begin(write=True) as transaction:
+        transaction.delete(b"a")
+    with pytest.raises(UserError, match=r"x: entry a: not an image .* an empty file"):
+        next(stream.images)
+
+
 def test_other_keys_and_their_order(tmp_path):
     entries = {b"b": encoded(noise(8, seed=1)), b"a": encoded(noise(8, seed=0)), b"__len__": b"\x80"}
     entries |= {b"__keys__": b"x", b"length-8": b"2", b"num-samples": b"2"}

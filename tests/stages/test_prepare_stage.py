@@ -91,6 +91,18 @@ def test_a_damaged_image_does_not_touch_an_earlier_result(tmp_path):
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
 
 
+def test_one_image_is_too_few(tmp_path):
+    with pytest.raises(UserError, match=r"images of .*faces: .*: only 1 image; the covariance .* needs 2 or more"):
+        prepare(tmp_path / "out", faces(tmp_path / "faces", 1))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("source", [{"kind": "images", "size": 8}, {"kind": "array"}])
+def test_a_path_that_the_system_refuses_is_named(tmp_path, source):
+    with pytest.raises(UserError, match=r"xxx(/data\.mdb)?: (can't be read|no such folder)"):
+        prepare(tmp_path, {**source, "path": str(tmp_path / ("x" * 300))})
+
+
 def test_the_command_ends_with_one_line(tmp_path, capsys):
     source = {"kind": "images", "path": str(tmp_path / "nothing"), "size": 8}
     options = [text for name, path in outputs(tmp_path).items() for text in (f"--{name}", str(path))]

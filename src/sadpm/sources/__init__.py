@@ -5,6 +5,7 @@ Heavy libraries (scikit-learn, torchvision, Pillow, lmdb) are imported by the so
 
 from sadpm.config.sources import ArraySource, CelebASource, CIFAR10Source, EmbeddedSource, Source
 from sadpm.sources.arrays import array_images
+from sadpm.sources.containers import unreadable
 from sadpm.sources.embedded import handwritten_digits, photograph_patches
 from sadpm.sources.image_files import image_files
 from sadpm.sources.stream import ImageStream
@@ -20,6 +21,13 @@ def open_source(source: Source) -> ImageStream:
         UserError: what the source names is missing, empty, or not what it should be. Iterating over the images raises
             it too, for a file that turns out to be damaged.
     """
+    try:
+        return _opened(source)
+    except OSError as error:
+        unreadable(error)
+
+
+def _opened(source: Source) -> ImageStream:
     if isinstance(source, EmbeddedSource):
         return handwritten_digits() if source.kind == "digits" else photograph_patches()
     if isinstance(source, CIFAR10Source):

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sadpm.artifacts import UserError
+from sadpm.sources.pictures import is_image
 
 NOT_IMAGES = re.compile(rb"length.*|__len__|__keys__|num-samples")
 TOLERATED_PAGES = 16
@@ -44,14 +45,15 @@ class LMDB:
         with _transaction(path) as entries:
             lengths = {bytes(key): len(value) for key, value in entries.cursor()}
             declared = bytes(entries.get(b"length", b""))
-        images = {key: length for key, length in lengths.items() if not NOT_IMAGES.fullmatch(key)}
-        if any(BY_RESOLUTION.fullmatch(key) for key in images):
-            images = _of_resolution(images, size, path)
-        if not images:
-            raise UserError(f"{path}: no images in it")
+            images = {key: length for key, length in lengths.items() if not NOT_IMAGES.fullmatch(key)}
+            if any(BY_RESOLUTION.fullmatch(key) for key in images):
+                images = _of_resolution(images, size, path)
+            if not images:
+                raise UserError(f"{path}: no images in it")
+            raw_side = None if is_image(bytes(entries.get(min(images)))) else _raw_side(images)
         if declared.isdigit() and int(declared) != len(images):
             raise UserError(f"{path}: {len(images)} images, but its entry 'length' says {int(declared)}; make it again")
-        return cls(path, tuple(key.decode("utf-8", "surrogateescape") for key in images), _raw_side(images))
+        return cls(path, tuple(key.decode("utf-8", "surrogateescape") for key in images), raw_side)
 
     def contents(self) -> Iterator[tuple[str, bytes]]:
         """Yield each entry as an encoded image."""
@@ -59,7 +61,7 @@ class LMDB:
         header = b"" if self.raw_side is None else f"P6 {self.raw_side} {self.raw_side} 255\n".encode()
         with _transaction(self.path) as entries:
             for name in self.names:
-                value = bytes(entries.get(name.encode("utf-8", "surrogateescape")))
+                value = bytes(entries.get(name.encode("utf-8", "surrogateescape"), b""))
                 yield f"{self.path}: entry {name}", header + value
 
 

@@ -8,19 +8,27 @@ from typing import IO
 
 import numpy as np
 
-from sadpm.artifacts import write_atomically, write_json
+from sadpm.artifacts import UserError, write_atomically, write_json
 from sadpm.jobs import DataJob
 from sadpm.progress import progress
 from sadpm.sources import ImageStream, open_source
 from sadpm.stages import command
+
+MIN_IMAGES = 2
 
 
 def prepare_data(params: DataJob, images: Path, labels: Path, description: Path) -> None:
     """Write the images (n, H, W, C), their labels (empty where there are none), and what they are.
 
     One image at a time is in memory. When one of them can't be used, nothing is written.
+
+    Raises:
+        UserError: an image can't be used, or there are too few for the statistics that all scores compare with.
     """
     stream = open_source(params.source)
+    if stream.count < MIN_IMAGES:
+        needed = f"the covariance of real images needs {MIN_IMAGES} or more"
+        raise UserError(f"{stream.description}: only {stream.count} image; {needed}")
     classes = np.empty(0, np.int64) if stream.labels is None else stream.labels
     checksum = _write_images(images, stream)
     write_atomically(labels, lambda file: np.save(file, classes))

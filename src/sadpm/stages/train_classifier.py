@@ -6,7 +6,7 @@ import numpy as np
 
 from sadpm.artifacts import UserError, provenance, write_json
 from sadpm.classifier import save_classifier, train_classifier
-from sadpm.data import load_pixels
+from sadpm.data import load_labels, load_pixels
 from sadpm.finite import first_not_finite
 from sadpm.jobs import ClassifierJob
 from sadpm.stages import command
@@ -18,16 +18,18 @@ def train_and_save(params: ClassifierJob, images: Path, labels: Path, weights: P
     """Write the classifier's weights, and its accuracy on the fifth of the images that it was not trained on.
 
     Raises:
-        UserError: training diverged, or the classifier is not better than a constant answer.
+        UserError: images or labels can't be read, don't fit each other, or are too few; training diverged, or the
+            classifier is not better than a constant answer.
     """
-    classes = np.load(labels, allow_pickle=False)
-    model, accuracy = train_classifier(
-        np.array(load_pixels(images)),
-        classes,
-        num_classes=int(classes.max()) + 1,
-        seed=SEED,
-        **params.classifier.model_dump(),
-    )
+    pixels = np.array(load_pixels(images))
+    classes = load_labels(labels, len(pixels))
+    num_classes = int(classes.max(initial=0)) + 1
+    try:
+        model, accuracy = train_classifier(
+            pixels, classes, num_classes=num_classes, seed=SEED, **params.classifier.model_dump()
+        )
+    except ValueError as error:
+        raise UserError(f"{labels}: {error}") from error
     chance = float(np.bincount(classes).max() / len(classes))
     if not accuracy > chance or first_not_finite(model.state_dict()) is not None:
         raise UserError(

@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+from safetensors import safe_open
+
+from sadpm.artifacts import UserError, read_json
+from sadpm.config import ClassifierConfig
+from sadpm.jobs import ClassifierJob
+from sadpm.stages.train_classifier import train_and_save
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 1), np.uint8)
+
+
+def train(folder, images, labels):
+    np.save(folder / "images.npy", images)
+    np.save(folder / "labels.npy", np.asarray(labels, np.int64))
+    job = ClassifierJob(classifier=ClassifierConfig(steps=2, batch_size=4))
+    outputs = {"weights": folder / "classifier.safetensors", "report": folder / "classifier.json"}
+    train_and_save(job, folder / "images.npy", folder / "labels.npy", **outputs)
+    return outputs
+
+
+def test_a_classifier_of_as_many_classes_as_there_are_is_written(tmp_path):
+    outputs = train(tmp_path, IMAGES, np.arange(20) % 3)
+    assert 0 <= read_json(outputs["report"])["held_out_accuracy"] <= 1
+    with safe_open(outputs["weights"], framework="np") as file:
+        assert '"num_classes": 3' in file.metadata()["architecture"]
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        (IMAGES, [], "expected a class from 0 up for each of 20 images"),
+        (IMAGES, np.arange(19), "expected a class from 0 up for each of 20 images"),
+        (IMAGES, np.arange(20), "no class has the 5 images"),
+        (IMAGES[:1], [0], "no class has the 5 images"),
+    ],
+    ids=["no labels", "too few labels", "too few of a class", "one image"],
+)
+def test_labels_that_do_not_suffice_are_named(tmp_path, images, labels, message):
+    with pytest.raises(UserError, match=rf"labels\.npy: {message}"):
+        train(tmp_path, images, labels)
+    assert {path.name for path in tmp_path.iterdir()} == {"images.npy", "labels.npy"}
