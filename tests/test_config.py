@@ -44,6 +44,8 @@ def test_shipped_configurations_are_valid(path):
     assert load_config(read_config(path)).tables.keys() >= {"table1", "table2", "table3", "table4"}
 
 
+TABLE = {"title": "T", "metric": "fd", "datasets": ["digits"], "models": ["base"], "samplers": ["ddpm"], "steps": [2]}
+FIGURE = {"title": "F", "kind": "illustration"}
 MISTAKES = {
     "unknown key": (
         "models/sa2-lam1/sequence",
@@ -113,6 +115,63 @@ MISTAKES = {
     "name with a slash": ("models/a|b", {}, ["models", "a|b"]),
     "figure of no kind": ("figures/figure1/kind", "pie", ["figures.figure1", "pie"]),
     "required": ("datasets/digits/training", {}, ["datasets.digits.training.steps: this key is required"]),
+    "source that does not exist": ("datasets/digits/source", "digts", ["digits.source.kind", "did you mean 'digits'?"]),
+    "source of no kind": ("datasets/digits/source", {}, ["datasets.digits.source.kind: this key is required"]),
+    "key of a source": (
+        "datasets/digits/source",
+        {"kind": "cifar10", "rot": "x"},
+        ["datasets.digits.source: unknown key 'rot'", "did you mean 'root'?"],
+    ),
+    "missing key of a figure": (
+        "figures/figure2",
+        {"kind": "gap", "dataset": "digits", "models": ["base"]},
+        ["figures.figure2.title: this key is required"],
+    ),
+    "no list": ("tables/table1/models", "base", ["tables.table1.models", "a list, such as [base]"]),
+    "empty list": ("tables/table1/steps", [], ["tables.table1.steps: this is empty"]),
+    "empty list in also": ("tables/table4/also/0/models", [], ["tables.table4.also.0.models: this is empty"]),
+    "no section": ("samplers", 3, ["samplers", "dictionary", "not 3"]),
+    "model twice": ("tables/table1/models", ["base", "base"], ["tables.table1.models: 'base' is given twice"]),
+    "steps twice": ("figures/figure5/steps", [2, 4, 2], ["figures.figure5.steps: 2 is given twice"]),
+    "seed twice": ("seeds", [0, 1, 0], ["seeds: 0 is given twice"]),
+    "negative seed": ("seeds", [-1], ["seeds.0", "greater than or equal to 0, not -1"]),
+    "negative seed of a table": ("tables/table1/seeds", [-1], ["tables.table1.seeds.0", "not -1"]),
+    "seed of 64 bits": ("seeds", [2**63], ["seeds.0", "less than 9223372036854775808"]),
+    "two names of one key": (
+        "models/sa2-lam1/sequence",
+        {"K": 2, "lam": 1.0, "lambda": 2.0},
+        ["'lam' is another name of 'lambda'"],
+    ),
+    "a truth in place of a number": ("models/base", {"batch_multiplier": True}, ["batch_multiplier: true and false"]),
+    "a truth in a list": ("tables/table1/steps", [True], ["tables.table1.steps: true and false"]),
+    "infinite": ("plan", {"assumed_tflops": float("inf")}, ["plan.assumed_tflops", "finite number"]),
+    "not a number": ("models/sa2-lam1/sequence/lambda", float("nan"), ["sequence.lambda", "finite number"]),
+    "infinite as text": ("models/sa2-lam1/sequence/lambda", "inf", ["sequence.lambda", "finite number"]),
+    "infinite in a section of numbers": (
+        "recipes",
+        {"bao": {"timesteps": "linear", "clip_sample": True, "max_variance_pixels": {"ddpm": float("inf")}}},
+        ["recipes.bao.max_variance_pixels.ddpm", "finite number"],
+    ),
+    "kind of timesteps": (
+        "recipes",
+        {"bao": {"timesteps": "lienar", "clip_sample": True}},
+        ["recipes.bao.timesteps: unknown kind of timesteps 'lienar'"],
+    ),
+    "one sample": ("datasets/digits/num_samples", 1, ["datasets.digits.num_samples", "not 1"]),
+    "more columns than samples": (
+        "figures/figure2/columns",
+        5000,
+        ["figures.figure2.columns: 5000 is above datasets.digits.num_samples (60)"],
+    ),
+    "more images than there are": (
+        "figures/figure4/num_images",
+        1798,
+        ["figures.figure4.num_images: 1798 is above the 1797 images of 'digits'"],
+    ),
+    "a table like a rule": ("tables/sample", {**TABLE}, ["tables.sample: the workflow has a rule of this name"]),
+    "a figure like a target": ("figures/tables", {**FIGURE}, ["figures.tables: the workflow has a rule of this name"]),
+    "a table like a figure": ("tables/figure1", {**TABLE}, ["figures.figure1: there is a table of this name"]),
+    "a model like a file": ("models/data", {}, ["models.data: a file or folder of the results has this name"]),
 }
 
 
@@ -122,6 +181,8 @@ def test_a_mistake_is_named_with_what_would_be_right(values, path, value, expect
         load_config(changed(values, path, value), "my.yaml")
     message = str(error.value)
     assert message.startswith("my.yaml has ")
+    if path.split("/")[0] in ("tables", "figures", "models", "seeds", "plan"):
+        assert message.startswith("my.yaml has 1 mistake:")
     for part in expected:
         assert part in message
     assert "pydantic" not in message
@@ -192,22 +253,116 @@ def test_every_key_is_documented_with_its_default(section):
             assert default in numbers, f"the default of {section.__name__}.{key} is {default}"
 
 
-def test_a_file_that_extends_another_says_only_the_differences(tmp_path):
-    (tmp_path / "base.yaml").write_text("experiment: a\nmodels: {x: {label: X}, y: {label: Y}}\nseeds: [0, 1]\n")
-    (tmp_path / "deep").mkdir()
-    (tmp_path / "deep" / "middle.yaml").write_text("extends: ../base.yaml\nmodels: {y: {batch_multiplier: 2}}\n")
-    (tmp_path / "own.yaml").write_text("extends: deep/middle.yaml\nexperiment: b\nseeds: [7]\nmodels: {x: null}\n")
-    assert read_config(tmp_path / "own.yaml") == {
-        "experiment": "b",
-        "models": {"y": {"label": "Y", "batch_multiplier": 2}},
-        "seeds": [7],
-    }
+def test_a_data_set_like_a_folder_of_results(values):
+    values = changed(values, "datasets/logs", values["datasets"]["patches"])
+    with pytest.raises(ConfigError, match=r"datasets\.logs: a file or folder of the results has this name"):
+        load_config(values)
+
+
+def test_there_must_be_something_to_make(values):
+    with pytest.raises(ConfigError, match="neither a table nor a figure"):
+        load_config({**values, "tables": {}, "figures": {}})
+    assert load_config({**values, "tables": {}}).figures
+
+
+def dataset(values, **changes):
+    """One data set of its own, so that a mistake in it is one line."""
+    values = deepcopy(values)
+    alone = {**values["datasets"]["patches"], **changes}
+    tables = {"t": {**TABLE, "datasets": ["alone"]}}
+    return {**values, "datasets": {"alone": alone}, "tables": tables, "figures": {}}
+
+
+NETWORK = {"block_out_channels": [8, 8], "attention_resolutions": [], "norm_num_groups": 4}
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [("extends: no.yaml", r"no\.yaml"), ("- 1", "not a configuration"), ("a: [", "own")]
+    ("changes", "message"),
+    [
+        ({"network": {**NETWORK, "block_out_channels": [8] * 5}}, "network: images of 8x8 can't be halved 4 times"),
+        ({"network": {**NETWORK, "attention_resolutions": [16]}}, r"network: attention_resolutions: \[16\] not among"),
+        ({"network": {**NETWORK, "block_out_channels": [3, 3], "norm_num_groups": 3}}, "3 is not an even number"),
+        ({"source": {"kind": "images", "path": "x", "size": 33}}, "network: images of 33x33 can't be halved 1 time$"),
+        ({"source": {"kind": "images", "path": "x"}}, r"datasets\.alone\.source\.size: this key is required"),
+        ({"gpus": -1}, r"datasets\.alone\.gpus: .*, not -1"),
+    ],
 )
-def test_a_file_that_cannot_be_read_is_named(tmp_path, content, message):
-    (tmp_path / "own.yaml").write_text(content)
-    with pytest.raises(ConfigError, match=message):
-        read_config(tmp_path / "own.yaml")
+def test_a_mistake_in_the_only_data_set_is_one_line(values, changes, message):
+    with pytest.raises(ConfigError, match=f"has 1 mistake:\n.*{message}"):
+        load_config(dataset(values, **changes))
+
+
+@pytest.mark.parametrize(
+    ("metric", "changes", "message"),
+    [
+        ("precision", {"num_samples": 3}, r"datasets\.alone\.num_samples: 3 are too few for precision: 4 or more"),
+        ("kid", {"reference": "x.npz"}, r"datasets\.alone\.reference: kid need the features of real images"),
+        ("precision", {"num_samples": 4}, None),
+        ("kid", {"num_samples": 2}, None),
+        ("is", {"num_samples": 2, "reference": "x.npz"}, None),
+    ],
+)
+def test_what_a_metric_needs_is_known_beforehand(values, metric, changes, message):
+    values = dataset(values, extractor="inception", shards=1, **changes)
+    values["tables"]["t"]["metric"] = metric
+    if message is None:
+        assert load_config(values)
+    else:
+        with pytest.raises(ConfigError, match=f"has 1 mistake:\n.*{message}"):
+            load_config(values)
+
+
+def test_paths_are_expanded_and_otherwise_kept(values, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    paths = {"results": "~/r", "checkpoints": "~/c", "published": "~/p.csv", "plan": {"throughput": "~/t.json"}}
+    weights = {"fid": "~/f", "is": "~/i"}
+    changes = {"source": {"kind": "array", "path": "~/a.npy"}, "extractor": "inception", "weights": weights}
+    values = {**dataset(values, **changes, reference="~/s.npz"), **paths}
+    values["models"]["base"] = {"checkpoint": {"alone": {"path": "~/m.pth"}}}
+    config = load_config(values)
+    alone = config.datasets["alone"]
+    assert [
+        *(config.results, config.checkpoints, config.published, config.plan.throughput, alone.source.path),
+        *(alone.weights.fid, alone.weights.inception_score, alone.reference),
+        config.models["base"].checkpoint["alone"].path,
+    ] == [f"/home/me/{name}" for name in ("r", "c", "p.csv", "t.json", "a.npy", "f", "i", "s.npz", "m.pth")]
+    for path in ("a b", "it's", 'a"b', "a[b]", "a&b;c", "$HOME", "a*?", "a|b", "ü", "../x", "./a//b/", "a~b", "./~"):
+        assert load_config({**values, "results": path}).results == path
+
+
+PATHS = {
+    "": "an empty path",
+    "  ": "an empty path",
+    "a\0b": "control character",
+    "a\nb": "control character",
+    "a/{b}": "braces",
+    "a}": "braces",
+    " a": "begins or ends with a space",
+    "a ": "begins or ends with a space",
+    "-a/b": "begins with a hyphen",
+    "./-a/b": "begins with a hyphen",
+    "s3://bucket/x": "an address",
+    "~nobody-has-this-name/x": "no such home folder",
+}
+
+
+@pytest.mark.parametrize("key", ["results", "checkpoints", "published"])
+@pytest.mark.parametrize(("path", "message"), PATHS.items())
+def test_paths_that_can_not_work_are_refused(values, key, path, message):
+    with pytest.raises(ConfigError, match=f"has 1 mistake:\n  {key}: .*{message}"):
+        load_config({**values, key: path})
+
+
+def test_every_path_is_of_that_type():
+    """A key whose meaning is a path, by its documentation, is checked as one."""
+    documented = (CONFIGS / "README.md").read_text()
+    keys = {key for row in re.findall(r"^\| (.*) \| path \|", documented, re.MULTILINE) for key in row.split("`")[1::2]}
+    paths = {
+        field.alias or name
+        for section in sections()
+        if section.__module__.startswith("sadpm.config")
+        for name, field in section.model_fields.items()
+        if "_usable_path" in repr((field.metadata, field.annotation))
+    }
+    assert {key.rpartition(".")[2] for key in keys} - {"extends"} == paths - {"root"}
+    assert "root" in paths

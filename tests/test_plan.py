@@ -228,11 +228,11 @@ def test_what_is_not_known_is_left_out_and_said_so(tmp_path, capsys):
     assert left_out == {"prepare_data", "measure_reference"}
 
 
-def test_a_network_that_does_not_fit_is_told_before_it_is_trained(tmp_path):
-    config = load_config(changed(VALUES, "datasets/digits/network/attention_resolutions", [16]))
-    with pytest.raises(UserError, match=r"datasets\.digits\.network: attention_resolutions: \[16\]"):
-        plan(config, tmp_path / "plan.md", tmp_path / "plan.csv")
-    assert not list(tmp_path.iterdir())
+def test_a_network_that_does_not_fit_an_array_is_told_before_it_is_trained(tmp_path):
+    np.save(tmp_path / "odd.npy", np.zeros((5, 7, 7), np.uint8))
+    with pytest.raises(UserError, match=r"datasets\.patches\.network: images of 7x7 can't be halved"):
+        plan(array_config(tmp_path / "odd.npy"), tmp_path / "plan.md", tmp_path / "plan.csv")
+    assert [path.name for path in tmp_path.iterdir()] == ["odd.npy"]
 
 
 def test_an_assumption_is_called_one(tmp_path, capsys):

@@ -59,11 +59,8 @@ def head_cost(network: NetworkConfig, size: int, channels: int, kind: Literal["s
 
 def unet_layers(network: NetworkConfig, size: int, channels: int) -> Iterator[Layer]:
     """Walk the architecture as `networks.UNet` does; arguments and errors as of :func:`unet_flops`."""
+    network.check_size(size)
     levels = list(enumerate(network.block_out_channels))
-    if size < 1 or size % 2 ** (len(levels) - 1):
-        raise ValueError(f"images of {size}x{size} can't be halved {len(levels) - 1} times")
-    if strangers := set(network.attention_resolutions) - (sizes := {size >> index for index, _ in levels}):
-        raise ValueError(f"attention_resolutions: {sorted(strangers)} not among the resolutions {sorted(sizes)}")
     width, hidden = network.block_out_channels[0], 4 * network.block_out_channels[0]
     yield from (_linear(width, hidden), _linear(hidden, hidden), _conv(channels, width, 3, size))
     skips = [width]

@@ -143,7 +143,7 @@ def _packed(draws: Iterable[Draw], budget: int) -> list[tuple[Draw, ...]]:
 
 
 def reference_errors(config: Config) -> list[str]:
-    """One line for each name, number of steps or metric in a table or figure that the rest of the config rules out."""
+    """One line for each name, number of steps or metric that the rest of the configuration rules out."""
     errors = [
         f"covariances.{name}.recipe: {covariance.recipe!r} is not declared under recipes ({_names(config.recipes)})"
         for name, covariance in config.covariances.items()
@@ -162,7 +162,7 @@ def reference_errors(config: Config) -> list[str]:
             errors += _cell_errors(config, f"tables.{name}", table_cells(config, name), table.metric)
     for name, figure in config.figures.items():
         errors += _figure_errors(config, f"figures.{name}", name, figure)
-    return errors
+    return list(dict.fromkeys(errors))
 
 
 def _figure_errors(config: Config, place: str, name: str, figure: Figure) -> list[str]:

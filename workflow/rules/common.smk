@@ -53,7 +53,7 @@ def images_of(run):
 def checkpoint_of(run):
     """A released file, or those of a released folder that matter."""
     dataset, model, _ = jobs.parse_run(run)
-    path = Path(CONFIG.models[model].checkpoint[dataset].path)
+    path = Path(*named(f"models.{model}.checkpoint.{dataset}.path"))
     return model_folder.find(path).files() if path.is_dir() else path
 
 
@@ -73,14 +73,14 @@ def folder_of(files):
 
 def classifier_of(dataset):
     """The weights of the classifier, where samples are scored by one."""
+    named(f"datasets.{dataset}.weights.fid", f"datasets.{dataset}.weights.is")
     needed = CONFIG.datasets[dataset].extractor == "classifier"
     return [f"{ROOT}/{dataset}/classifier.safetensors"] if needed else []
 
 
 def published_of(dataset):
     """The statistics of the real images, where the configuration names a published file."""
-    reference = CONFIG.datasets[dataset].reference
-    return [] if reference is None else [reference]
+    return named(f"datasets.{dataset}.reference")
 
 
 def measured_of(dataset):

@@ -4,6 +4,8 @@
 # Where Snakemake itself runs: compute nodes seldom reach the network.
 rule prepare_data:
     localrule: True
+    input:
+        lambda w: check_source(w.dataset),
     output:
         images=f"{DATA}/images.npy",
         labels=f"{DATA}/labels.npy",

@@ -4,11 +4,11 @@
 rule plan:
     localrule: True
     input:
-        throughput=CONFIG.plan.throughput or [],
+        throughput=lambda w: named("plan.throughput"),
         arrays=[
-            str(Path(dataset.source.path).expanduser())
+            dataset.source.path
             for dataset in CONFIG.datasets.values()
-            if dataset.source.kind == "array" and Path(dataset.source.path).expanduser().exists()
+            if dataset.source.kind == "array" and Path(dataset.source.path).exists()
         ],
     output:
         markdown=f"{ROOT}/plan.md",

@@ -5,7 +5,7 @@ rule table:
     localrule: True
     input:
         scores=lambda w: score_files(grid.table_cells(CONFIG, w.table)),
-        published=[CONFIG.published] if CONFIG.published else [],
+        published=lambda w: published_values(),
     output:
         csv=report(f"{ROOT}/tables/{{table}}.csv", caption="../report/table.rst", category="Tables"),
         tex=f"{ROOT}/tables/{{table}}.tex",

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from sadpm.config.datasets import (
@@ -17,6 +16,7 @@ from sadpm.config.datasets import (
     NetworkConfig,
     TrainingConfig,
 )
+from sadpm.config.files import extended, merged, read_config, read_utf8
 from sadpm.config.models import CheckpointConfig, ModelConfig, SequenceConfig
 from sadpm.config.outputs import (
     Figure,
@@ -38,7 +38,19 @@ from sadpm.config.sampling import (
     SamplerConfig,
     ScheduleConfig,
 )
-from sadpm.config.section import ConfigError, CovarianceKind, Extractor, Metric, Name, SamplerName, Section
+from sadpm.config.section import (
+    ConfigError,
+    ConfigPath,
+    CovarianceKind,
+    Extractor,
+    Metric,
+    Name,
+    Once,
+    SamplerName,
+    Section,
+    Seed,
+    nearest,
+)
 from sadpm.config.sources import ArraySource, CelebASource, CIFAR10Source, EmbeddedSource, FilesSource, Source
 
 __all__ = [
@@ -83,7 +95,10 @@ __all__ = [
     "TrainingConfig",
     "extended",
     "load_config",
+    "merged",
+    "nearest",
     "read_config",
+    "read_utf8",
 ]
 
 
@@ -91,12 +106,12 @@ class Config(Section):
     """An experiment: everything that one run of the workflow depends on."""
 
     experiment: Name
-    results: str = "results"
-    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    results: ConfigPath = "results"
+    seeds: Once[Seed] = (0,)
     job_steps: int = Field(0, ge=0)
     checkpoint_seconds: int = Field(600, ge=0)
-    checkpoints: str | None = None
-    published: str | None = None
+    checkpoints: ConfigPath | None = None
+    published: ConfigPath | None = None
     plan: PlanConfig = PlanConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     datasets: dict[Name, DatasetConfig] = Field(min_length=1)
@@ -117,13 +132,15 @@ class Config(Section):
             "recipes": PAPER_RECIPES,
             "covariances": PAPER_COVARIANCES,
         }
-        return {**values, **{key: {**defaults, **(values.get(key) or {})} for key, defaults in paper.items()}}
+        own = {key: {} if values.get(key) is None else values[key] for key in paper}
+        joined = {key: {**paper[key], **own[key]} for key in paper if isinstance(own[key], Mapping)}
+        return {**values, **joined}
 
     @model_validator(mode="after")
-    def _references_exist(self) -> Self:
-        from sadpm.grid import reference_errors
+    def _parts_fit_each_other(self) -> Self:
+        from sadpm.consistency import consistency_errors
 
-        if errors := reference_errors(self):
+        if errors := consistency_errors(self):
             raise ValueError("\n".join(errors))
         return self
 
@@ -131,39 +148,6 @@ class Config(Section):
     def root(self) -> Path:
         """The folder of this experiment's results."""
         return Path(self.results) / self.experiment
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """Read a YAML file and what it extends.
-
-    Raises:
-        ConfigError: a file is missing, is not YAML, or holds no mapping.
-    """
-    try:
-        values = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: {error}") from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: not a configuration; start from config/config.yaml")
-    return extended(values, path.parent)
-
-
-def extended(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Merge a configuration into the one that it ``extends``, whose path is relative to ``folder``.
-
-    Sections are merged key by key, a section set to null is removed, and anything else is replaced.
-    """
-    own = dict(values)
-    base = own.pop("extends", None)
-    return own if base is None else _merged(read_config(folder / base), own)
-
-
-def _merged(base: Any, own: Any) -> Any:
-    if not isinstance(base, Mapping) or not isinstance(own, Mapping):
-        return own
-    removed = {key for key, value in own.items() if value is None and isinstance(base.get(key), Mapping)}
-    merged = {**base, **{key: _merged(base.get(key), value) for key, value in own.items()}}
-    return {key: value for key, value in merged.items() if key not in removed}
 
 
 def load_config(values: Any, source: str = "configuration") -> Config:
@@ -175,17 +159,42 @@ def load_config(values: Any, source: str = "configuration") -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        lines = [f"  {line}" for line in _readable(error)]
+        lines = [f"  {line}" for line in _readable(error, values)]
         raise ConfigError("\n".join([f"{source} has {len(lines)} mistake{'s'[: len(lines) != 1]}:", *lines])) from None
 
 
-def _readable(error: ValidationError) -> Iterable[str]:
-    for detail in error.errors(include_url=False):
-        message = detail["msg"].removeprefix("Value error, ")
-        place = ".".join(str(part) for part in detail["loc"])
-        if detail["type"] == "missing":
-            yield f"{place}: this key is required"
-        elif detail["type"] == "value_error":
-            yield from (f"{place}: {line}" if place else line for line in message.splitlines())
-        else:
-            yield f"{place}: {message}, not {detail['input']!r}"
+def _readable(error: ValidationError, values: Any) -> Iterable[str]:
+    details = error.errors(include_url=False)
+    for detail in details:
+        place, given = ".".join(_keys(detail["loc"], values)), detail["input"]
+        match detail["type"]:
+            case "missing":
+                yield f"{place}: this key is required"
+            case "value_error":
+                lines = detail["msg"].removeprefix("Value error, ").splitlines()
+                yield from (f"{place}: {line}" if place else line for line in lines)
+            case "union_tag_not_found":
+                yield f"{place}.kind: this key is required"
+            case "union_tag_invalid":
+                known = detail["ctx"]["expected_tags"].replace("'", "").split(", ")
+                yield f"{place}.kind: there is no {detail['ctx']['tag']!r}; {nearest(detail['ctx']['tag'], known)}"
+            case "tuple_type":
+                yield f"{place}: this must be a list, such as [{given}], not {given!r}"
+            case "too_short" if given:
+                pass  # its entries have mistakes of their own
+            case "too_short":
+                yield f"{place}: this is empty, and needs one entry or more"
+            case _:
+                yield f"{place}: {detail['msg']}, not {given!r}"
+
+
+def _keys(location: Iterable[str | int], values: Any) -> Iterable[str]:
+    """Return the keys of the YAML that lead to a mistake: pydantic puts the kind of a source or figure in between."""
+    for part in location:
+        if isinstance(values, Mapping) and part not in values and part == values.get("kind"):
+            continue
+        yield str(part)
+        try:
+            values = values[part]
+        except (LookupError, TypeError):
+            values = None

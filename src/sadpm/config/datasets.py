@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from sadpm.config.section import Extractor, Section
+from sadpm.config.section import ConfigPath, Extractor, Section
 from sadpm.config.sources import Source
 
 
@@ -28,7 +28,17 @@ class NetworkConfig(Section):
                 raise ValueError(
                     f"block_out_channels: {channels} is not a multiple of norm_num_groups ({self.norm_num_groups})"
                 )
+        if (width := self.block_out_channels[0]) % 2 or width < 4:
+            raise ValueError(f"block_out_channels: {width} is not an even number of at least 4")
         return self
+
+    def check_size(self, size: int) -> None:
+        """Raise ValueError unless images of ``size`` x ``size`` can be halved and attended to as the network does."""
+        levels = range(len(self.block_out_channels))
+        if size < 1 or size % 2 ** (halvings := levels[-1]):
+            raise ValueError(f"images of {size}x{size} can't be halved {halvings} time{'s'[: halvings != 1]}")
+        if strangers := set(self.attention_resolutions) - (sizes := {size >> level for level in levels}):
+            raise ValueError(f"attention_resolutions: {sorted(strangers)} not among the resolutions {sorted(sizes)}")
 
 
 class TrainingConfig(Section):
@@ -68,8 +78,8 @@ class ClassifierConfig(Section):
 class InceptionWeights(Section):
     """Files of Inception weights, where they are not in the packages' usual cache."""
 
-    fid: str | None = None
-    inception_score: str | None = Field(None, alias="is")
+    fid: ConfigPath | None = None
+    inception_score: ConfigPath | None = Field(None, alias="is")
 
 
 class DatasetConfig(Section):
@@ -82,7 +92,7 @@ class DatasetConfig(Section):
     heads: HeadsConfig = HeadsConfig()
     classifier: ClassifierConfig = ClassifierConfig()
     weights: InceptionWeights = InceptionWeights()
-    reference: str | None = None
+    reference: ConfigPath | None = None
     num_samples: int = Field(50_000, ge=2)
     sampling_batch_size: int = Field(500, ge=50, multiple_of=50)
     shards: int = Field(1, ge=1)

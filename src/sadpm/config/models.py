@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from sadpm.config.section import Name, Section
+from sadpm.config.section import ConfigPath, Name, Section
 
 
 class SequenceConfig(Section):
@@ -21,7 +21,7 @@ class SequenceConfig(Section):
 class CheckpointConfig(Section):
     """Released weights that take the place of training."""
 
-    path: str
+    path: ConfigPath
     format: Literal["auto", "sa-dpm", "bao", "diffusers"] = "auto"
 
 

@@ -6,29 +6,29 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from sadpm.config.section import Metric, Name, SamplerName, Section
+from sadpm.config.section import Metric, Name, Once, SamplerName, Section, Seed
 
 
 class Grid(Section):
     """A rectangle of cells: the product of its lists."""
 
-    datasets: tuple[Name, ...] = Field(min_length=1)
-    models: tuple[Name, ...] = Field(min_length=1)
-    samplers: tuple[SamplerName, ...] = Field(min_length=1)
-    covariances: tuple[Name, ...] = ("fixed",)
-    steps: tuple[int, ...] = Field(min_length=1)
-    seeds: tuple[int, ...] | None = None
+    datasets: Once[Name]
+    models: Once[Name]
+    samplers: Once[SamplerName]
+    covariances: Once[Name] = ("fixed",)
+    steps: Once[int]
+    seeds: Once[Seed] | None = None
 
 
 class PartialGrid(Section):
     """Further cells of a table; what is not said is as in the table."""
 
-    datasets: tuple[Name, ...] | None = None
-    models: tuple[Name, ...] | None = None
-    samplers: tuple[SamplerName, ...] | None = None
-    covariances: tuple[Name, ...] | None = None
-    steps: tuple[int, ...] | None = None
-    seeds: tuple[int, ...] | None = None
+    datasets: Once[Name] | None = None
+    models: Once[Name] | None = None
+    samplers: Once[SamplerName] | None = None
+    covariances: Once[Name] | None = None
+    steps: Once[int] | None = None
+    seeds: Once[Seed] | None = None
 
 
 class TableConfig(Grid):
@@ -61,10 +61,10 @@ class SamplesFigure(Section):
     kind: Literal["samples"]
     title: str
     dataset: Name
-    models: tuple[Name, ...] = Field(min_length=1)
+    models: Once[Name]
     sampler: SamplerName = "ddpm"
     covariance: Name = "fixed"
-    steps: tuple[int, ...] = Field(min_length=1)
+    steps: Once[int]
     columns: int = Field(8, ge=1)
 
 
@@ -74,7 +74,7 @@ class GapFigure(Section):
     kind: Literal["gap"]
     title: str
     dataset: Name
-    models: tuple[Name, ...] = Field(min_length=1)
+    models: Once[Name]
     start: int = Field(300, ge=2)
     num_images: int = Field(256, ge=1)
 
@@ -86,10 +86,10 @@ class QualityFigure(Section):
     title: str
     metric: Metric
     dataset: Name
-    models: tuple[Name, ...] = Field(min_length=1)
-    samplers: tuple[SamplerName, ...] = ("ddpm",)
+    models: Once[Name]
+    samplers: Once[SamplerName] = ("ddpm",)
     covariance: Name = "fixed"
-    steps: tuple[int, ...] = Field(min_length=1)
+    steps: Once[int]
 
 
 Figure = Annotated[IllustrationFigure | SamplesFigure | GapFigure | QualityFigure, Field(discriminator="kind")]

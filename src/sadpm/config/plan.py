@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from sadpm.config.section import Section
+from sadpm.config.section import ConfigPath, Section
 
 
 class PlanConfig(Section):
@@ -13,6 +13,6 @@ class PlanConfig(Section):
     25 TFLOP/s is two fifths of the 67 that an H100 (SXM) can do in float32 without tensor cores.
     """
 
-    throughput: str | None = None
+    throughput: ConfigPath | None = None
     assumed_device: str = "NVIDIA H100"
     assumed_tflops: float = Field(25.0, gt=0)

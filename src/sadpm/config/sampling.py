@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from sadpm.config.section import CovarianceKind, Name, Section
+from sadpm.diffusion.timesteps import timesteps
 
 
 class ScheduleConfig(Section):
@@ -40,7 +41,13 @@ class RecipeConfig(Section):
 
     timesteps: str
     clip_sample: bool
-    max_variance_pixels: dict[Literal["ddpm", "ddim"], float] = Field(default_factory=dict)
+    max_variance_pixels: dict[Literal["ddpm", "ddim"], Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+
+    @field_validator("timesteps")
+    @classmethod
+    def _known_kind(cls, kind: str) -> str:
+        timesteps(kind, num_train_timesteps=1000, num_steps=2)
+        return kind
 
 
 class CovarianceConfig(Section):

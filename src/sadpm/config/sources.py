@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field
 
-from sadpm.config.section import Section
+from sadpm.config.section import ConfigPath, Section
 
 
 class ImageShape(NamedTuple):
@@ -32,7 +32,7 @@ class CIFAR10Source(Section):
     """The training images of CIFAR-10, in torchvision's folder or downloaded into it."""
 
     kind: Literal["cifar10"]
-    root: str = "data/cifar10"
+    root: ConfigPath = "data/cifar10"
     download: bool = True
 
     def shape(self) -> ImageShape:
@@ -44,7 +44,7 @@ class CelebASource(Section):
     """The aligned images of CelebA: the 128x128 crop centred at (89, 121), resized."""
 
     kind: Literal["celeba"]
-    root: str = "data/celeba"
+    root: ConfigPath = "data/celeba"
     download: bool = True
     split: Literal["train", "train+val"] = "train"
     size: int = Field(64, ge=1)
@@ -58,7 +58,7 @@ class FilesSource(Section):
     """A folder (with folders by class, or not), a zip archive, or an LMDB of image files: centre crop and resize."""
 
     kind: Literal["images"]
-    path: str
+    path: ConfigPath
     size: int = Field(ge=1)
     mode: Literal["colour", "grey"] = "colour"
 
@@ -71,7 +71,7 @@ class ArraySource(Section):
     """A NumPy file of uint8 images (n, H, W) or (n, H, W, C); ``key`` chooses an array of an .npz."""
 
     kind: Literal["array"]
-    path: str
+    path: ConfigPath
     key: str | None = None
 
     def shape(self) -> ImageShape | None:
@@ -83,7 +83,7 @@ class ArraySource(Section):
         from sadpm.artifacts import UserError
         from sadpm.sources.arrays import array_images
 
-        if not Path(self.path).expanduser().exists():
+        if not Path(self.path).exists():
             return None
         stream = array_images(self)
         height, width, channels = stream.shape

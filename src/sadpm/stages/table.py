@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sadpm.artifacts import read_json, write_text
 from sadpm.jobs import TableJob
-from sadpm.published import beside, read_published, unused
+from sadpm.published import beside, load_published, unused
 from sadpm.stages import command
 from sadpm.tables import from_csv, long_table, to_latex, to_markdown
 
@@ -17,7 +17,7 @@ def table(
     """Write one table in three forms; ``published`` is the user's file of published values, if there is one."""
     frame = long_table(params, map(read_json, scores))
     for path in published:
-        values = read_published(path.read_text(), str(path))
+        values = load_published(path).values()
         frame = beside(frame, values)
         for cell in unused(frame, values):
             print(f"{path}: {params.name} has no cell {cell}", file=sys.stderr)
