@@ -157,6 +157,11 @@ MISTAKES = {
         {"bao": {"timesteps": "lienar", "clip_sample": True}},
         ["recipes.bao.timesteps: unknown kind of timesteps 'lienar'"],
     ),
+    "unseen levels": (
+        "datasets/digits/heads/steps",
+        3,
+        ["datasets.digits.heads: 3 steps of 250 images leave some of the 1000 noise levels unseen"],
+    ),
     "one sample": ("datasets/digits/num_samples", 1, ["datasets.digits.num_samples", "not 1"]),
     "more columns than samples": (
         "figures/figure2/columns",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sadpm.grid import metrics_of, reference_errors
+from sadpm.grid import all_cells, metrics_of, reference_errors
 from sadpm.job_graph import RULES
 
 if TYPE_CHECKING:
@@ -64,12 +64,23 @@ def _sample_errors(config: Config, dataset: str) -> list[str]:
         )
     if reason := _too_few(config, dataset, entry.num_samples):
         errors.append(f"datasets.{dataset}.num_samples: {reason}")
+    errors += _level_errors(config, dataset)
     errors += [
         f"figures.{name}.columns: {figure.columns} is above datasets.{dataset}.num_samples ({entry.num_samples})"
         for name, figure in config.figures.items()
         if figure.kind == "samples" and figure.dataset == dataset and figure.columns > entry.num_samples
     ]
     return errors
+
+
+def _level_errors(config: Config, dataset: str) -> list[str]:
+    """Analytic's estimate is one number for each noise level, so that each must be seen at least once."""
+    heads, levels = config.datasets[dataset].heads, config.schedule.num_train_timesteps
+    kinds = {config.covariances[cell.covariance].kind for cell in all_cells(config) if cell.dataset == dataset}
+    if "analytic" not in kinds or heads.steps * heads.batch_size >= levels:
+        return []
+    seen = f"{heads.steps} steps of {heads.batch_size} images"
+    return [f"datasets.{dataset}.heads: {seen} leave some of the {levels} noise levels unseen, and 'analytic' needs all"]
 
 
 def _too_few(config: Config, dataset: str, count: int) -> str:
