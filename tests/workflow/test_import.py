@@ -9,7 +9,7 @@ from sadpm.config import NetworkConfig
 from sadpm.networks import UNet, save_unet
 from sadpm.released import native_name
 
-SCORE = "results/test/{dataset}/{model}/seed{seed}/scores/ddim-fixed-2.json"
+SCORE = "results/test/{dataset}/{model}/seed{seed}/scores/fixed.json"
 
 
 @pytest.fixture(scope="module")

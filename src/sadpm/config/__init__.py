@@ -38,7 +38,16 @@ from sadpm.config.sampling import (
     SamplerConfig,
     ScheduleConfig,
 )
-from sadpm.config.section import ConfigError, CovarianceKind, Extractor, Metric, Name, SamplerName, Section
+from sadpm.config.section import (
+    ConfigError,
+    CovarianceKind,
+    Extractor,
+    Metric,
+    Name,
+    SamplerName,
+    SamplesPerJob,
+    Section,
+)
 from sadpm.config.sources import ArraySource, CelebASource, CIFAR10Source, EmbeddedSource, FilesSource, Source
 
 __all__ = [
@@ -75,6 +84,7 @@ __all__ = [
     "SamplerConfig",
     "SamplerName",
     "SamplesFigure",
+    "SamplesPerJob",
     "ScheduleConfig",
     "Section",
     "SequenceConfig",
@@ -93,7 +103,7 @@ class Config(Section):
     experiment: Name
     results: str = "results"
     seeds: tuple[int, ...] = Field((0,), min_length=1)
-    job_steps: int = Field(0, ge=0)
+    samples_per_job: SamplesPerJob = "cell"
     checkpoint_seconds: int = Field(600, ge=0)
     checkpoints: str | None = None
     published: str | None = None

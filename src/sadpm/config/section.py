@@ -13,6 +13,7 @@ SamplerName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._]*$")]
 Metric = Literal["fd", "is", "kid", "precision", "recall"]
 Extractor = Literal["classifier", "pixels", "inception"]
 CovarianceKind = Literal["fixed", "analytic", "npr", "sn"]
+SamplesPerJob = Literal["cell", "row", "covariance", "model"]
 
 
 class ConfigError(ValueError):

@@ -1,12 +1,13 @@
-"""Score sets of samples of one model."""
+"""Score the samples of one model."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sadpm.artifacts import UserError, code_version, read_json, sha256, write_json
+from sadpm.artifacts import UserError, provenance, read_json, sha256, write_json
 from sadpm.config import Metric
-from sadpm.data import load_pixels
+from sadpm.data import load_samples
 from sadpm.extractors import (
     INCEPTION_FEATURES,
     KEEP_FEATURES,
@@ -34,10 +35,10 @@ LABELS: Mapping[str, Mapping[Metric, str]] = {
 
 def score(
     params: ScoreJob,
-    samples: Sequence[Path],
-    reports: Sequence[Path],
+    samples: Path,
+    report: Path,
     reference: Path,
-    scores: Sequence[Path],
+    scores: Path,
     weights: Sequence[Path] = (),
     images: Sequence[Path] = (),
 ) -> None:
@@ -49,20 +50,29 @@ def score(
     classifier = weights[0] if weights else None
     extractors = create_extractors(params.extractor, params.metrics, classifier, params.weights)
     real = checked_reference(reference, extractors, images)
-    for draw, recipe, path, report, out in zip(params.draws, params.recipes, samples, reports, scores, strict=True):
-        sampling, pixels = read_json(report), load_pixels(path)
-        if sampling["sha256"] != sha256(path):
-            raise UserError(f"{path}: not the file that {report} describes; delete both to have them made again")
-        cell = Cell(params.dataset, params.model, params.seed, draw.sampler, draw.covariance, draw.steps)
-        inputs = {"samples": sampling["sha256"], **sampling["provenance"]["inputs"], "reference": sha256(reference)}
+    made, sampling, pixels = provenance(params, reference=reference), read_json(report), load_samples(samples)
+    drawn = sampling["provenance"]
+    if [Cell(**draw["cell"]) for draw in sampling["draws"]] != list(params.cells) or len(pixels) != len(params.cells):
+        raise UserError(f"{samples}: holds other cells than are to be scored; delete it to have it made again")
+    contents = []
+    for recipe, found, draw, chain in zip(
+        params.recipes, pixels, sampling["draws"], drawn["job"]["chains"], strict=True
+    ):
+        if draw["sha256"] != hashlib.sha256(found).hexdigest():
+            raise UserError(f"{samples}: not the file that {report} describes; delete both to have them made again")
+        kind = chain["covariance"]["kind"]
+        covariance = {"covariance": drawn["inputs"][kind]} if kind in drawn["inputs"] else {}
+        inputs = {"samples": draw["sha256"], "model": drawn["inputs"]["model"], **covariance, **made["inputs"]}
         content = {
-            "cell": cell.as_dict(),
-            "recipe": {"name": recipe, **recipe_of(sampling)},
-            "metrics": metrics_of(pixels, extractors, real),
-            **{key: sampling[key] for key in ("network_calls", "seconds", "device")},
-            "provenance": {"code": code_version(), "sampling": sampling["provenance"], "inputs": inputs},
+            "cell": draw["cell"],
+            "recipe": {"name": recipe, **recipe_of(chain)},
+            "metrics": metrics_of(found, extractors, real),
+            **{key: draw[key] for key in ("network_calls", "seconds")},
+            "device": sampling["device"],
+            "provenance": {"code": made["code"], "inputs": inputs},
         }
-        write_json(out, content)
+        contents.append(content)
+    write_json(scores, {"scores": contents, "provenance": {**made, "sampling": drawn}})
 
 
 def checked_reference(path: Path, extractors: Mapping[Metric, FeatureExtractor], images: Sequence[Path]) -> Reference:
@@ -155,9 +165,8 @@ def _notes(metric: Metric, extractor: FeatureExtractor, n: int, reference: Refer
     return notes
 
 
-def recipe_of(sampling: dict[str, Any]) -> dict[str, Any]:
-    """Return how the chain was run, from the report of the sampling job."""
-    (chain,) = sampling["provenance"]["job"]["chains"]
+def recipe_of(chain: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how a chain was run, from the report of the sampling job."""
     recipe = chain["recipe"]
     pixels = recipe["max_variance_pixels"].get(chain["sampler"]["family"])
     return {"timesteps": recipe["timesteps"], "clip_sample": recipe["clip_sample"], "max_variance_pixels": pixels}
