@@ -44,7 +44,7 @@ def test_a_model_is_imported_and_scored(workflow, tmp_path):
     names = config(tmp_path, ours="model_9_ema.pth")
     target = SCORE.format(dataset="digits", model="ours", seed=0)
     workflow.run(target, config=names)
-    score = json.loads((workflow.folder / target).read_text())
+    (score,) = json.loads((workflow.folder / target).read_text())["scores"]
     assert score["cell"]["model"] == "ours"
     report = json.loads((workflow.results / "digits/ours/seed0/training.json").read_text())
     assert report["imported"]

@@ -51,7 +51,7 @@ use rule sample as sample_part with:
     benchmark:
         f"{BENCHMARK}/{{run}}/sample-{{pack}}.part{{shard}}-of-{{shards}}.tsv"
     message:
-        "Sampling {wildcards.pack} of {params.about}, part {wildcards.shard} of 0..{wildcards.shards}"
+        "Sampling {wildcards.pack}.part{wildcards.shard}-of-{wildcards.shards} of {params.about}"
 
 
 rule join_parts:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sadpm.artifacts import provenance, write_atomically, write_json
-from sadpm.data import Pixels, write_samples
+from sadpm.data import write_samples
 from sadpm.device import device_name, select_device
 from sadpm.diffusion.samplers import DDIMStep, DDPMStep, ReverseStep, Step, pixel_variance, reverse_process, to_uint8
 from sadpm.diffusion.schedule import NoiseSchedule
@@ -31,8 +31,8 @@ def sample(
 ) -> None:
     """Write uint8 images (cells, n, H, W, C) and a report; ``covariances`` are files named by their kind.
 
-    The images of one cell at a time are in memory. Both files appear when all cells are finished, because the workflow
-    deletes what a failed job has written.
+    Nothing is written before all cells are finished, because the workflow deletes what a failed job has written. Until
+    then their images are in the checkpoints, and those of one cell at a time in memory.
     """
     device = select_device()
     schedule = NoiseSchedule.create(**params.schedule.model_dump())
@@ -43,22 +43,19 @@ def sample(
     part = ".part{}-of-{}".format(*params.shard) if params.shard != (0, 1) else ""
     draws: list[dict[str, Any]] = []
     finished: list[Checkpoints] = []
-
-    def images_of(chain: Chain) -> Iterator[Pixels]:
+    for chain in params.chains:
         kind = chain.covariance.kind
         predict = Predictor(unet, schedule, chain.covariance, fitted.get(kind), clip=chain.recipe.clip_sample)
         inputs = {name: origin["inputs"][name] for name in ("model", kind) if name in origin["inputs"]}
         chain_only = params.model_copy(update={"chains": (chain,)})
         saved = Checkpoints(checkpoints / f"{chain.cell.draw}{part}", chain_only, checkpoint_seconds, **inputs)
-        images = draw_images(params, chain, predict, shape, schedule, device, saved)
+        draw_images(params, chain, predict, shape, schedule, device, saved)
         draws.append({"cell": chain.cell.as_dict(), "network_calls": chain.steps, "seconds": saved.seconds})
         finished.append(saved)
-        yield images.numpy()
 
     def write(file: IO[bytes]) -> None:
-        count = sum(map(len, params.batches()))
-        whole = (len(params.chains), count, *shape[1:], shape[0])
-        hashes = write_samples(file, whole, map(images_of, params.chains))
+        whole = (len(draws), sum(map(len, params.batches())), *shape[1:], shape[0])
+        hashes = write_samples(file, whole, ([saved.last()["drawn"].numpy()] for saved in finished))
         for draw, content in zip(draws, hashes, strict=True):
             draw["sha256"] = content
 
@@ -76,10 +73,11 @@ def draw_images(
     schedule: NoiseSchedule,
     device: torch.device,
     saved: Checkpoints,
-) -> Tensor:
+) -> None:
     """Run the reverse process for the job's images, some at once; ``shape`` is (C, H, W).
 
-    Goes on in the middle of a chain where an earlier try was left. Returns (n, H, W, C) uint8 on the CPU.
+    Goes on in the middle of a chain where an earlier try was left. The images are in the state that is saved last:
+    ``drawn``, (n, H, W, C) uint8.
     """
     levels = exact_timesteps(chain.recipe.timesteps, schedule.num_train_timesteps, chain.steps)
     step, bound = reverse_step(chain), last_variance(chain)
@@ -104,7 +102,6 @@ def draw_images(
             x = next(states).x
             if j == chain.steps - 1:
                 images.append(to_uint8(x).cpu())
-    return torch.cat(images)
 
 
 def reverse_step(chain: Chain) -> Step:
