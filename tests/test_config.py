@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from sadpm.config import ConfigError, Section, load_config, read_config
-from sadpm.grid import runs_by_draws
+from sadpm.grid import packs
 from sadpm.jobs import (
     CovarianceJob,
     FigureJob,
@@ -160,7 +160,7 @@ MISTAKES = {
     "unseen levels": (
         "datasets/digits/heads/steps",
         3,
-        ["datasets.digits.heads: 3 steps of 250 images leave some of the 1000 noise levels unseen"],
+        ["datasets.digits.heads: 3 steps of 250 images leave some of 1000 noise levels unseen"],
     ),
     "one sample": ("datasets/digits/num_samples", 1, ["datasets.digits.num_samples", "not 1"]),
     "more columns than samples": (
@@ -212,12 +212,12 @@ def test_the_users_samplers_join_those_of_the_paper(values):
 
 def test_jobs_survive_the_command_line(values):
     config = load_config(values)
-    draws, runs = next(iter(runs_by_draws(config).items()))
+    cells = next(iter(packs(config).values()))
     for job, kind in [
         (train_job(config, "digits", "sa3-slide", 0), TrainJob),
         (CovarianceJob(schedule=config.schedule, heads=config.datasets["digits"].heads, seed=1), CovarianceJob),
-        (sample_job(config, runs[0], draws), SampleJob),
-        (score_job(config, runs[0], draws), ScoreJob),
+        (sample_job(config, cells), SampleJob),
+        (score_job(config, cells), ScoreJob),
         (table_job(config, "table4"), TableJob),
         *((figure_job(config, name), FigureJob) for name in config.figures),
     ]:

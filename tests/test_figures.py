@@ -30,13 +30,26 @@ SAMPLES = SamplesFigure(kind="samples", title="Samples", dataset="d", models=("b
 
 @pytest.fixture
 def samples(tmp_path):
-    """A job with the files it needs: 4 x 4 images in colour, of which each has one value."""
+    """A job with the files it needs: 4 x 4 images in colour, of which each has one value.
+
+    Each model's file holds a cell that the figure does not show, and its own cells in another order.
+    """
     cells = [Cell("d", model, 0, "ddpm", "fixed", steps) for model in SAMPLES.models for steps in SAMPLES.steps]
-    paths = [tmp_path / f"{i}.npy" for i in range(len(cells) + 1)]
-    for i, path in enumerate(paths):
-        values = 10 * i + np.arange(8, dtype=np.uint8)
-        np.save(path, np.broadcast_to(values[:, None, None, None], (8, 4, 4, 3)))
-    return make_job(SAMPLES, cells), {"samples": paths[1:], "data": paths[:1]}
+
+    def images(number):
+        values = 10 * number + np.arange(8, dtype=np.uint8)
+        return np.broadcast_to(values[:, None, None, None], (8, 4, 4, 3))
+
+    np.save(tmp_path / "data.npy", images(0))
+    for model in SAMPLES.models:
+        held = [cell for cell in reversed(cells) if cell.model == model]
+        np.save(tmp_path / f"{model}.npy", [images(9), *(images(1 + cells.index(cell)) for cell in held)])
+        other = Cell("d", model, 0, "ddim", "fixed", 1)
+        write_json(tmp_path / f"{model}.json", {"draws": [{"cell": cell.as_dict()} for cell in (other, *held)]})
+    paths = {form: [tmp_path / f"{model}.{form}" for model in SAMPLES.models] for form in ("npy", "json")}
+    return make_job(SAMPLES, cells), {
+        "samples": paths["npy"], "sample_reports": paths["json"], "data": [tmp_path / "data.npy"]
+    }  # fmt: skip
 
 
 GAP = GapFigure(kind="gap", title="Gap", dataset="d", models=("base", "sa2"), start=5)
@@ -76,24 +89,24 @@ def quality(tmp_path):
     paths = [tmp_path / f"score{i}.json" for i in range(len(cells))]
     for cell, path in zip(cells, paths, strict=True):
         value = 100 / cell.steps + cell.seed + 2 * (cell.model == "base")
-        write_json(path, {
+        write_json(path, {"scores": [{
             "cell": cell.as_dict(),
             "recipe": {"name": "r", "timesteps": "uniform", "clip_sample": False, "max_variance_pixels": None},
             "metrics": {"fd": {"value": value, "label": "FD (pixels)", "n": 4, "reference_n": 8}},
             "network_calls": cell.steps, "seconds": 1.0, "device": "cpu",
             "provenance": {"code": "0", "python": "3", "job": {}, "inputs": {}},
-        })  # fmt: skip
+        }]})  # fmt: skip
     return make_job(QUALITY, cells), {"scores": paths}
 
 
-NOTHING = {"samples": (), "data": (), "scores": (), "curves": ()}
+NOTHING = {"samples": (), "sample_reports": (), "data": (), "scores": (), "curves": ()}
 
 
 @pytest.mark.parametrize("kind", ["samples", "gap", "quality"])
 def test_same_input_gives_the_same_bytes(kind, request, tmp_path):
     job, files = request.getfixturevalue(kind)
     for folder in "ab":
-        figure(job, tmp_path / folder / "f.pdf", tmp_path / folder / "f.png", **files)
+        figure(job, *(tmp_path / folder / f"f.{form}" for form in ("pdf", "png", "json")), **files)
     for name, start in {"f.pdf": b"%PDF", "f.png": b"\x89PNG"}.items():
         content = (tmp_path / "a" / name).read_bytes()
         assert content.startswith(start)
@@ -102,15 +115,10 @@ def test_same_input_gives_the_same_bytes(kind, request, tmp_path):
 
 def test_other_processes_give_the_same_bytes(illustration_job, tmp_path):
     """In a fresh process with another hash seed, from the command line."""
-    figure(illustration_job, tmp_path / "a.pdf", tmp_path / "a.png")
-    arguments = [
-        "--params",
-        illustration_job.model_dump_json(),
-        "--pdf",
-        str(tmp_path / "b.pdf"),
-        "--png",
-        str(tmp_path / "b.png"),
-    ]
+    outputs = {"pdf": "pdf", "png": "png", "report": "json"}
+    figure(illustration_job, *(tmp_path / f"a.{form}" for form in outputs.values()))
+    arguments = ["--params", illustration_job.model_dump_json()]
+    arguments += [f"--{option}={tmp_path}/b.{form}" for option, form in outputs.items()]
     done = subprocess.run(
         [sys.executable, "-m", "sadpm.stages.figure", *arguments], env={"PYTHONHASHSEED": "5"}, timeout=60
     )
@@ -125,7 +133,7 @@ def test_a_gap_that_is_no_number_is_not_drawn(gap, tmp_path, damage):
     path = files["curves"][1]
     path.write_text(path.read_text().replace("3,", f"3,{damage},", 1))
     with pytest.raises(UserError, match=r"gap1.csv: .*delete it to have it measured again"):
-        figure(job, tmp_path / "f.pdf", tmp_path / "f.png", **files)
+        figure(job, *(tmp_path / f"f.{form}" for form in ("pdf", "png", "json")), **files)
 
 
 def test_title_is_in_the_metadata(gap):
@@ -254,8 +262,11 @@ class TestQuality:
 class TestStageErrors:
     def test_wrong_number_of_files(self, samples, gap):
         job, files = samples
-        with pytest.raises(UserError, match="f: 3 arrays of samples given, 4 needed"):
+        with pytest.raises(UserError, match="f: 2 reports of samples given, 1 needed"):
             draw(job, **{**NOTHING, **files, "samples": files["samples"][1:]})
+        fewer = {name: paths[-1:] for name, paths in files.items()}
+        with pytest.raises(UserError, match="f: no samples of d/base/seed0, ddpm-fixed-1; d/base/seed0, ddpm-fixed-10"):
+            draw(job, **{**NOTHING, **fewer})
         with pytest.raises(UserError, match="f: 0 images of the data set given, 1 needed"):
             draw(job, **{**NOTHING, **files, "data": ()})
         with pytest.raises(UserError, match="f: 0 gap curves given, 4 needed"):
@@ -265,14 +276,25 @@ class TestStageErrors:
     def test_file_that_is_no_array(self, samples, content, tmp_path):
         job, files = samples
         files["data"][0].write_bytes(content)
-        out = ["--pdf", str(tmp_path / "o.pdf"), "--png", str(tmp_path / "o.png"), "--data", str(files["data"][0])]
-        with pytest.raises(SystemExit, match=r"figure: .*0\.npy: not a readable"):
-            command(figure, ["--params", job.model_dump_json(), "--samples", *map(str, files["samples"]), *out])
+        out = [
+            f"--{option}={tmp_path}/o.{form}" for option, form in {"pdf": "pdf", "png": "png", "report": "json"}.items()
+        ]
+        given = [
+            word for option, paths in files.items() for word in (f"--{option.replace('_', '-')}", *map(str, paths))
+        ]
+        with pytest.raises(SystemExit, match=r"figure: .*data\.npy: not a readable"):
+            command(figure, ["--params", job.model_dump_json(), *given, *out])
         assert not (tmp_path / "o.pdf").exists()
+
+    def test_array_that_is_not_the_reports(self, samples):
+        job, files = samples
+        np.save(files["samples"][0], np.load(files["samples"][0])[1:])
+        with pytest.raises(UserError, match=r"base\.npy: not the file that .*base\.json describes"):
+            draw(job, **{**NOTHING, **files})
 
     def test_array_of_floats(self, samples):
         job, files = samples
-        np.save(files["samples"][0], np.zeros((8, 4, 4, 3)))
+        np.save(files["samples"][0], np.zeros((3, 8, 4, 4, 3)))
         with pytest.raises(UserError, match=r"expected uint8 images .*, found float64"):
             draw(job, **{**NOTHING, **files})
 

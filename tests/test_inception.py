@@ -4,6 +4,7 @@ The weights are saved as the packages publish them; with them, networks, resizin
 true ones. One network looks at an image in about 0.1 s on a CPU, so there are few images and every result is shared.
 """
 
+import hashlib
 import pickle
 import warnings
 from types import SimpleNamespace
@@ -19,13 +20,14 @@ from torch import nn
 from sadpm.artifacts import UserError, read_json, sha256, write_json
 from sadpm.config import InceptionWeights
 from sadpm.extractors import create_extractors
-from sadpm.grid import METRICS_OF_EXTRACTOR, Draw
+from sadpm.grid import METRICS_OF_EXTRACTOR, Cell
 from sadpm.inception import PYTORCH_FID_SHA256
 from sadpm.jobs import ReferenceJob, ScoreJob
 from sadpm.references import load_reference
 from sadpm.stages.measure_reference import measure_reference
 from sadpm.stages.score import checked_reference, metrics_of, score
 
+CELL = Cell("d", "m", 0, "ddpm", "fixed", 5)
 METRICS = METRICS_OF_EXTRACTOR["inception"]
 IMAGES = 12
 FID_FILE = "pt_inception-2015-12-05-6726825d.pth"
@@ -99,27 +101,26 @@ def world(tmp_path_factory):
         (folder / name).mkdir()
         for i, image in enumerate(images):
             Image.fromarray(image).save(folder / name / f"{i:03d}.png")
-    chain = {"sampler": {"family": "ddpm"}, "recipe": {"timesteps": "uniform", "clip_sample": False}}
-    chain["recipe"]["max_variance_pixels"] = {}
-    report = {"sha256": sha256(folder / "sampled.npy"), "network_calls": 5, "seconds": 1.0, "device": "cpu"}
-    write_json(folder / "sampled.json", {**report, "provenance": {"inputs": {}, "job": {"chains": [chain]}}})
+    recipe = {"timesteps": "uniform", "clip_sample": False, "max_variance_pixels": {}}
+    chain = {"sampler": {"family": "ddpm"}, "covariance": {"kind": "fixed"}, "recipe": recipe}
+    content = hashlib.sha256(np.load(folder / "sampled.npy").tobytes()).hexdigest()
+    entry = {"cell": CELL.as_dict(), "sha256": content, "network_calls": 5, "seconds": 1.0}
+    origin = {"inputs": {"model": "m"}, "job": {"chains": [chain]}}
+    write_json(folder / "sampled.json", {"device": "cpu", "draws": [entry], "provenance": origin})
     return folder
 
 
 def score_of(world, in_config, metrics, reference="reference.npz", images=("real.npy",)):
-    job = ScoreJob(
-        dataset="d", model="m", seed=0, draws=(Draw("ddpm", "fixed", 5),), recipes=("sa-dpm",),
-        extractor="inception", weights=in_config, metrics=metrics,
-    )  # fmt: skip
+    job = ScoreJob(cells=(CELL,), recipes=("sa-dpm",), extractor="inception", weights=in_config, metrics=metrics)
     paths = [world / name for name in images]
-    score(job, [world / "sampled.npy"], [world / "sampled.json"], world / reference, [world / "s.json"], (), paths)
-    return read_json(world / "s.json")["metrics"]
+    score(job, world / "sampled.npy", world / "sampled.json", world / reference, world / "s.json", (), paths)
+    return read_json(world / "s.json")["scores"][0]["metrics"]
 
 
 @pytest.fixture(scope="module")
 def ours(world, in_config):
     job = ReferenceJob(extractor="inception", weights=in_config, metrics=METRICS)
-    measure_reference(job, world / "reference.npz", [world / "real.npy"])
+    measure_reference(job, world / "reference.npz", world / "reference.json", [world / "real.npy"])
     return score_of(world, in_config, METRICS)
 
 
@@ -217,7 +218,8 @@ def test_published_statistics_stand_in_for_images(world, extractors, ours, monke
     published, imported = world / "published.npz", world / "imported.npz"
     reference = load_reference(world / "reference.npz")
     np.savez(published, mu=reference.mean, sigma=reference.covariance)
-    measure_reference(ReferenceJob(extractor="inception"), imported, published=[published])
+    files = {"reference": imported, "report": world / "imported.json", "published": [published]}
+    measure_reference(ReferenceJob(extractor="inception"), **files)
     real = checked_reference(imported, {"fd": extractors["fd"]}, [])
     np.testing.assert_array_equal(real.mean, reference.mean)
     np.testing.assert_array_equal(real.covariance, reference.covariance)
@@ -227,7 +229,7 @@ def test_published_statistics_stand_in_for_images(world, extractors, ours, monke
     note = "Real statistics come from a published file, whose weights and preprocessing are not known"
     assert fid["notes"][-1] == note
     with pytest.raises(UserError, match=r"published\.npz: kid need the features of real images"):
-        measure_reference(ReferenceJob(extractor="inception", metrics=("fd", "kid")), imported, published=[published])
+        measure_reference(ReferenceJob(extractor="inception", metrics=("fd", "kid")), **files)
 
 
 def test_other_weights_than_the_references_are_refused(world, in_config, ours):

@@ -18,7 +18,7 @@ from sadpm.diffusion.gap import estimation_gap
 from sadpm.diffusion.samplers import Prediction
 from sadpm.diffusion.schedule import NoiseSchedule
 from sadpm.flops import INCEPTION_FLOPS, head_cost, unet_flops, unet_parameters
-from sadpm.grid import Draw
+from sadpm.grid import Cell
 from sadpm.job_graph import Job, JobGraph
 from sadpm.jobs import train_job
 from sadpm.networks import UNet
@@ -43,6 +43,10 @@ HEAD = head_cost(*DIGITS, "simple")
 
 def costs(rows: Sequence[Row], target: str = EVERYTHING) -> dict[tuple[str, str], Cost]:
     return {(row.rule, row.dataset): row.cost for row in rows if row.target == target}
+
+
+def outputs(folder: Path) -> list[Path]:
+    return [folder / f"plan.{form}" for form in ("md", "csv", "json")]
 
 
 def large(**changes):
@@ -137,11 +141,9 @@ def test_a_table_alone_needs_no_other_tables_models():
 
 def test_only_draws_with_a_covariance_need_one():
     graph = JobGraph(CONFIG)
-    for draws, needed in [
-        ((Draw("ddpm", "fixed", 2),), False),
-        ((Draw("ddpm", "fixed", 2), Draw("ddpm", "sn", 2)), True),
-    ]:
-        rules = [job.rule for job in graph.closure([Job("sample", "digits", "base", 0, draws)])]
+    fixed, sn = (Cell("digits", "base", 0, "ddpm", covariance, 2) for covariance in ("fixed", "sn"))
+    for cells, needed in [((fixed,), False), ((fixed, sn), True)]:
+        rules = [job.rule for job in graph.closure([Job("sample", "digits", "base", 0, cells)])]
         assert ("fit_covariances" in rules) == needed
 
 
@@ -210,7 +212,7 @@ def test_an_arrays_shape_is_read_from_its_header(tmp_path):
 
 
 def test_what_is_not_known_is_left_out_and_said_so(tmp_path, capsys):
-    plan(array_config(tmp_path / "later.npy"), tmp_path / "plan.md", tmp_path / "plan.csv")
+    plan(array_config(tmp_path / "later.npy"), *outputs(tmp_path))
     shown = capsys.readouterr().out
     assert "The files of `patches` are not there yet" in shown
     assert "| table3 | 8 | 408 | ≥ 0 FLOP | ≥ 0 | ≥ 0 B |" in shown
@@ -218,7 +220,7 @@ def test_what_is_not_known_is_left_out_and_said_so(tmp_path, capsys):
     rows = plan_rows(array_config(tmp_path / "later.npy"), SPEED)
     assert {(row.rule, row.dataset) for row in rows if not row.cost.complete} >= {("train", "patches")}
     files = {"kind": "images", "path": "x", "size": 8}
-    plan(load_config(changed(VALUES, "datasets/patches/source", files)), tmp_path / "plan.md", tmp_path / "plan.csv")
+    plan(load_config(changed(VALUES, "datasets/patches/source", files)), *outputs(tmp_path))
     assert "the disk of `patches`" in capsys.readouterr().out
     rows = list(csv.DictReader((tmp_path / "plan.csv").read_text().splitlines()))
     left_out = {row["rule"] for row in rows if row["complete"] == "False"}
@@ -231,13 +233,13 @@ def test_what_is_not_known_is_left_out_and_said_so(tmp_path, capsys):
 def test_a_network_that_does_not_fit_an_array_is_told_before_it_is_trained(tmp_path):
     np.save(tmp_path / "odd.npy", np.zeros((5, 7, 7), np.uint8))
     with pytest.raises(UserError, match=r"datasets\.patches\.network: images of 7x7 can't be halved"):
-        plan(array_config(tmp_path / "odd.npy"), tmp_path / "plan.md", tmp_path / "plan.csv")
+        plan(array_config(tmp_path / "odd.npy"), *outputs(tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["odd.npy"]
 
 
 def test_an_assumption_is_called_one(tmp_path, capsys):
     values = changed(VALUES, "plan", {"assumed_device": "a toaster", "assumed_tflops": 0.002})
-    plan(load_config(values), tmp_path / "plan.md", tmp_path / "plan.csv")
+    plan(load_config(values), *outputs(tmp_path))
     assert "**Assumed, not measured:** a toaster at 0.002 TFLOP/s" in capsys.readouterr().out
     rows = list(csv.DictReader((tmp_path / "plan.csv").read_text().splitlines()))
     assert {row["measured"] for row in rows} == {"False"}
@@ -249,7 +251,7 @@ def test_an_assumption_is_called_one(tmp_path, capsys):
 def test_a_measurement_takes_the_place_of_the_assumption(tmp_path, capsys):
     path = tmp_path / "throughput.json"
     path.write_text(SPEED.model_dump_json())
-    plan(CONFIG, tmp_path / "plan.md", tmp_path / "plan.csv", [path])
+    plan(CONFIG, *outputs(tmp_path), [path])
     shown = capsys.readouterr().out
     assert "Measured on a test in float32, in TFLOP/s: digits 0.001 in training and 0.002 in sampling" in shown
     assert "ssumed" not in shown
@@ -261,7 +263,7 @@ def test_a_network_that_was_not_measured_is_reckoned_as_the_first_and_named(tmp_
     content["networks"]["other"] = content["networks"].pop("patches")
     path = tmp_path / "throughput.json"
     path.write_text(json.dumps(content))
-    plan(CONFIG, tmp_path / "plan.md", tmp_path / "plan.csv", [path])
+    plan(CONFIG, *outputs(tmp_path), [path])
     assert "patches 0.001 in training and 0.002 in sampling (not measured: as the first)" in capsys.readouterr().out
 
 
@@ -270,7 +272,7 @@ def test_another_file_is_no_measurement(tmp_path, content):
     path = tmp_path / "throughput.json"
     path.write_text(content)
     with pytest.raises(UserError, match=r"throughput\.json"):
-        plan(CONFIG, tmp_path / "plan.md", tmp_path / "plan.csv", [path])
+        plan(CONFIG, *outputs(tmp_path), [path])
 
 
 def test_large_and_small_numbers_are_readable():

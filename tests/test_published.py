@@ -123,9 +123,9 @@ def test_a_file_in_another_encoding_is_no_traceback(tmp_path, encoding):
 
 def test_the_stage_reads_the_users_file(tmp_path, capsys):
     cell = Cell("digits", "sa2", 0, "ddpm", "fixed", 10)
-    write_json(tmp_path / "s.json", make_score(cell, 9.0))
+    write_json(tmp_path / "s.json", {"scores": [make_score(cell, 9.0)]})
     (tmp_path / "p.csv").write_text(GIVEN + "t,digits,sa2,ddpm,fixed,11,8.5,Table 9\n")
-    outputs = [f"--{name}={tmp_path / name}" for name in ("csv", "tex", "markdown")]
+    outputs = [f"--{name}={tmp_path / name}" for name in ("csv", "tex", "markdown", "report")]
     job = make_job([cell]).model_dump_json()
     arguments = [
         "--params",

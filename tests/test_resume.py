@@ -26,6 +26,20 @@ def test_the_newest_checkpoint_is_found(checkpoints):
     assert torch.equal(found["weights"], torch.full((3,), 10.0))
 
 
+def test_the_last_one_can_be_read_again_until_it_is_gone(checkpoints, tmp_path, capsys):
+    for step in (1, 2):
+        checkpoints.save(step, {"step": step})
+    assert checkpoints.last()["step"] == 2
+    assert not capsys.readouterr().err
+    newest = max((tmp_path / "job").glob("*.ckpt"))
+    newest.write_bytes(newest.read_bytes()[:-1])
+    with pytest.raises(UserError, match="what was saved last is gone or damaged"):
+        checkpoints.last()
+    checkpoints.remove()
+    with pytest.raises(UserError, match="what was saved last is gone or damaged"):
+        checkpoints.last()
+
+
 def test_only_the_last_two_are_kept(checkpoints, tmp_path):
     for step in range(5):
         checkpoints.save(step, {"step": step})

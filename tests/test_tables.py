@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sadpm.artifacts import UserError, write_json
 from sadpm.grid import Cell
 from sadpm.jobs import TableJob
+from sadpm.records import difference
 from sadpm.stages import command
 from sadpm.stages.table import table
 from sadpm.tables import (
@@ -351,10 +352,12 @@ def test_pdflatex_prints_what_was_meant(tmp_path):
 
 class TestStage:
     def run(self, folder, job, scores):
-        for i, content in enumerate(scores):
-            write_json(folder / f"{i}.json", content)
-        paths = [str(folder / f"{i}.json") for i in range(len(scores))]
-        out = ["--csv", str(folder / "o/t.csv"), "--tex", str(folder / "o/t.tex"), "--markdown", str(folder / "o/t.md")]
+        """With two files of scores."""
+        write_json(folder / "0.json", {"scores": scores[:1]})
+        write_json(folder / "1.json", {"scores": scores[1:]})
+        paths = [str(folder / f"{i}.json") for i in range(2)]
+        outputs = {"csv": "csv", "tex": "tex", "markdown": "md", "report": "json"}
+        out = [f"--{option}={folder}/o/t.{form}" for option, form in outputs.items()]
         command(table, ["--params", job.model_dump_json(), "--scores", *paths, *out])
 
     def test_files(self, tmp_path):
@@ -365,6 +368,7 @@ class TestStage:
         assert (tmp_path / "o/t.csv").read_text() == frame.to_csv(index=False)
         assert (tmp_path / "o/t.tex").read_text() == to_latex(frame, "Scores", LABELS)
         assert (tmp_path / "o/t.md").read_text() == MARKDOWN
+        assert difference(tmp_path / "o/t.json", make_job(cells)) is None
 
     def test_a_mistake_leaves_no_files(self, tmp_path):
         cells = [Cell(*key) for key in TWO_MODELS]

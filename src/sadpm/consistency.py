@@ -80,7 +80,7 @@ def _level_errors(config: Config, dataset: str) -> list[str]:
     if "analytic" not in kinds or heads.steps * heads.batch_size >= levels:
         return []
     seen = f"{heads.steps} steps of {heads.batch_size} images"
-    return [f"datasets.{dataset}.heads: {seen} leave some of the {levels} noise levels unseen, and 'analytic' needs all"]
+    return [f"datasets.{dataset}.heads: {seen} leave some of {levels} noise levels unseen, and 'analytic' needs all"]
 
 
 def _too_few(config: Config, dataset: str, count: int) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sadpm.diffusion.timesteps import exact_timesteps
 
 if TYPE_CHECKING:
-    from sadpm.config import Config, Figure, Grid, Metric
+    from sadpm.config import Config, Figure, Grid, Metric, SamplesPerJob
 
 
 METRICS_OF_EXTRACTOR: Mapping[str, tuple[str, ...]] = {
@@ -32,8 +32,18 @@ class Cell:
     steps: int
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the cell as it is written into score files."""
+        """Return the cell as it is written into reports."""
         return asdict(self)
+
+    @property
+    def run(self) -> str:
+        """The model whose samples these are: ``<dataset>/<model>/seed<k>``."""
+        return f"{self.dataset}/{self.model}/seed{self.seed}"
+
+    @property
+    def draw(self) -> str:
+        """The cell's name among those of its run; only a covariance's name may contain hyphens."""
+        return f"{self.sampler}-{self.covariance}-{self.steps}"
 
 
 @dataclass(frozen=True, order=True)
@@ -45,6 +55,11 @@ class GapCurve:
     seed: int
     start: int
     num_images: int
+
+    @property
+    def run(self) -> str:
+        """The model: ``<dataset>/<model>/seed<k>``."""
+        return f"{self.dataset}/{self.model}/seed{self.seed}"
 
 
 def grid_cells(grid: Grid, seeds: Iterable[int]) -> Iterator[Cell]:
@@ -97,49 +112,28 @@ def metrics_of(config: Config, dataset: str) -> tuple[Metric, ...]:
     return tuple(sorted(free.union(asked, drawn)))
 
 
-@dataclass(frozen=True, order=True)
-class Draw:
-    """One set of samples of a given model: a cell without its dataset, model and seed."""
+def pack_of(cell: Cell, samples_per_job: SamplesPerJob) -> str:
+    """The name of the job that draws a cell's samples, among the jobs of its run.
 
-    sampler: str
-    covariance: str
-    steps: int
-
-    def __str__(self) -> str:
-        return f"{self.sampler}-{self.covariance}-{self.steps}"
-
-    @classmethod
-    def parse(cls, name: str) -> Draw:
-        """Return the draw with this name; only a covariance's name may contain hyphens."""
-        sampler, rest = name.split("-", 1)
-        covariance, steps = rest.rsplit("-", 1)
-        return cls(sampler, covariance, int(steps))
-
-
-def runs_by_draws(config: Config) -> dict[tuple[Draw, ...], list[str]]:
-    """Cut each model's draws into jobs, and return which runs (``<dataset>/<model>/seed<k>``) need which job.
-
-    The draws of one job share a process. Their steps add up to at most ``job_steps``, unless it is a single draw.
+    A function of the cell alone, so that further cells leave other jobs as they are.
     """
-    draws: dict[str, list[Draw]] = {}
+    match samples_per_job:
+        case "cell":
+            return cell.draw
+        case "row":
+            return f"{cell.sampler}-{cell.covariance}"
+        case "covariance":
+            return cell.covariance
+        case "model":
+            return "all"
+
+
+def packs(config: Config) -> dict[tuple[str, str], tuple[Cell, ...]]:
+    """The sorted cells of each sampling job, by run and the job's name."""
+    found: dict[tuple[str, str], list[Cell]] = {}
     for cell in all_cells(config):
-        draw = Draw(cell.sampler, cell.covariance, cell.steps)
-        draws.setdefault(f"{cell.dataset}/{cell.model}/seed{cell.seed}", []).append(draw)
-    runs: dict[tuple[Draw, ...], list[str]] = {}
-    for run, wanted in draws.items():
-        for job in _packed(wanted, config.job_steps):
-            runs.setdefault(job, []).append(run)
-    return runs
-
-
-def _packed(draws: Iterable[Draw], budget: int) -> list[tuple[Draw, ...]]:
-    jobs: list[list[Draw]] = []
-    for draw in draws:
-        if jobs and sum(other.steps for other in jobs[-1]) + draw.steps <= budget:
-            jobs[-1].append(draw)
-        else:
-            jobs.append([draw])
-    return [tuple(job) for job in jobs]
+        found.setdefault((cell.run, pack_of(cell, config.samples_per_job)), []).append(cell)
+    return {place: tuple(cells) for place, cells in found.items()}
 
 
 def reference_errors(config: Config) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from sadpm.config import Config
-from sadpm.grid import Cell, Draw, figure_cells, figure_curves, runs_by_draws, table_cells
+from sadpm.grid import Cell, figure_cells, figure_curves, pack_of, packs, table_cells
 
 RULES = (
     "prepare_data",
@@ -31,15 +31,15 @@ RULES = (
 class Job(NamedTuple):
     """One job of the workflow.
 
-    ``name`` is a table's or figure's, ``start`` and ``num_images`` are a gap curve's, and ``shard`` says which part of
-    the samples a ``sample_part`` draws.
+    ``cells`` are those whose samples it draws, joins or scores, ``name`` is a table's or figure's, ``start`` and
+    ``num_images`` are a gap curve's, and ``shard`` says which part of the samples a ``sample_part`` draws.
     """
 
     rule: str
     dataset: str = ""
     model: str = ""
     seed: int = 0
-    draws: tuple[Draw, ...] = ()
+    cells: tuple[Cell, ...] = ()
     start: int = 0
     num_images: int = 0
     name: str = ""
@@ -51,8 +51,7 @@ class JobGraph:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        packs = runs_by_draws(config).items()
-        self._packs = {(run, draw): draws for draws, runs in packs for run in runs for draw in draws}
+        self._packs = packs(config)
 
     def outputs(self) -> list[Job]:
         """Return the jobs that make the tables and figures."""
@@ -84,7 +83,7 @@ class JobGraph:
                 yield from (job._replace(rule="sample_part", shard=shard) for shard in range(shards))
             case "sample" | "sample_part":
                 yield self._model(job)
-                if any(self._config.covariances[draw.covariance].kind != "fixed" for draw in job.draws):
+                if any(self._config.covariances[cell.covariance].kind != "fixed" for cell in job.cells):
                     yield Job("fit_covariances", job.dataset, job.model, job.seed)
             case "fit_covariances" | "measure_gap":
                 yield self._model(job)
@@ -98,9 +97,8 @@ class JobGraph:
 
     def _of_cells(self, rule: str, cells: Iterable[Cell]) -> Iterator[Job]:
         for cell in cells:
-            run = f"{cell.dataset}/{cell.model}/seed{cell.seed}"
-            draws = self._packs[run, Draw(cell.sampler, cell.covariance, cell.steps)]
-            yield Job(rule, cell.dataset, cell.model, cell.seed, draws)
+            pack = self._packs[cell.run, pack_of(cell, self._config.samples_per_job)]
+            yield Job(rule, cell.dataset, cell.model, cell.seed, pack)
 
     def _of_figure(self, name: str) -> Iterator[Job]:
         figure = self._config.figures[name]

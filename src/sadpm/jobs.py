@@ -6,7 +6,7 @@ the jobs whose argument changed and what follows from them, and a logged command
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sadpm.config import (
@@ -28,7 +28,7 @@ from sadpm.config import (
     Source,
     TrainingConfig,
 )
-from sadpm.grid import Cell, Draw, GapCurve, figure_cells, figure_curves, metrics_of, table_cells
+from sadpm.grid import Cell, GapCurve, figure_cells, figure_curves, metrics_of, table_cells
 
 
 class DataJob(Section):
@@ -49,6 +49,7 @@ class ReferenceJob(Section):
     extractor: Extractor
     weights: InceptionWeights = InceptionWeights()
     metrics: tuple[Metric, ...] = ("fd",)
+    published: str | None = None
 
 
 class TrainJob(Section):
@@ -78,16 +79,21 @@ class CovarianceJob(Section):
 
 
 class Chain(Section):
-    """How one set of samples is drawn."""
+    """How the samples of one cell are drawn."""
 
+    cell: Cell
     sampler: SamplerConfig
     covariance: CovarianceConfig
     recipe: RecipeConfig
-    steps: int
+
+    @property
+    def steps(self) -> int:
+        """How many sampling steps."""
+        return self.cell.steps
 
 
 class SampleJob(Section):
-    """Draw several sets of samples of one model, or the i-th of n parts of each set: ``shard`` is (i, n)."""
+    """Draw the samples of several cells of one model, or the i-th of n parts of each cell's: ``shard`` is (i, n)."""
 
     schedule: ScheduleConfig
     chains: tuple[Chain, ...]
@@ -105,12 +111,9 @@ class SampleJob(Section):
 
 
 class ScoreJob(Section):
-    """Score the samples of a :class:`SampleJob`; the names of things go into the tables."""
+    """Score the samples of a :class:`SampleJob`; ``recipes`` are the names of the cells' recipes."""
 
-    dataset: str
-    model: str
-    seed: int
-    draws: tuple[Draw, ...]
+    cells: tuple[Cell, ...]
     recipes: tuple[str, ...]
     extractor: Extractor
     weights: InceptionWeights = InceptionWeights()
@@ -134,6 +137,7 @@ class TableJob(Section):
     metric: Metric
     cells: tuple[Cell, ...]
     labels: dict[str, dict[str, str]]
+    published: str | None = None
 
 
 class FigureJob(Section):
@@ -171,39 +175,40 @@ def import_job(config: Config, dataset: str, model: str) -> ImportJob:
     )
 
 
-def sample_job(config: Config, run: str, draws: Iterable[Draw], shard: tuple[int, int] = (0, 1)) -> SampleJob:
-    """The sampling of several of a run's cells, or of the i-th of n parts of each."""
-    dataset, _, seed = parse_run(run)
+def sample_job(config: Config, cells: Sequence[Cell], shard: tuple[int, int] = (0, 1)) -> SampleJob:
+    """The sampling of several cells of one run, or of the i-th of n parts of each."""
+    dataset = config.datasets[cells[0].dataset]
     return SampleJob(
         schedule=config.schedule,
-        chains=tuple(_chain(config, draw) for draw in draws),
-        num_samples=config.datasets[dataset].num_samples,
-        batch_size=config.datasets[dataset].sampling_batch_size,
-        seed=seed,
+        chains=tuple(_chain(config, cell) for cell in cells),
+        num_samples=dataset.num_samples,
+        batch_size=dataset.sampling_batch_size,
+        seed=cells[0].seed,
         shard=shard,
     )
 
 
-def score_job(config: Config, run: str, draws: Iterable[Draw]) -> ScoreJob:
-    """The scoring of several of a run's cells."""
-    dataset, model, seed = parse_run(run)
-    draws = tuple(draws)
+def score_job(config: Config, cells: Sequence[Cell]) -> ScoreJob:
+    """The scoring of several cells of one run."""
+    dataset = config.datasets[cells[0].dataset]
     return ScoreJob(
-        dataset=dataset,
-        model=model,
-        seed=seed,
-        draws=draws,
-        recipes=tuple(config.covariances[draw.covariance].recipe for draw in draws),
-        extractor=config.datasets[dataset].extractor,
-        weights=config.datasets[dataset].weights,
-        metrics=metrics_of(config, dataset),
+        cells=tuple(cells),
+        recipes=tuple(config.covariances[cell.covariance].recipe for cell in cells),
+        extractor=dataset.extractor,
+        weights=dataset.weights,
+        metrics=metrics_of(config, cells[0].dataset),
     )
 
 
 def reference_job(config: Config, dataset: str) -> ReferenceJob:
     """The statistics of a data set's real images."""
     entry = config.datasets[dataset]
-    return ReferenceJob(extractor=entry.extractor, weights=entry.weights, metrics=metrics_of(config, dataset))
+    return ReferenceJob(
+        extractor=entry.extractor,
+        weights=entry.weights,
+        metrics=metrics_of(config, dataset),
+        published=entry.reference,
+    )
 
 
 def parse_run(run: str) -> tuple[str, str, int]:
@@ -212,20 +217,27 @@ def parse_run(run: str) -> tuple[str, str, int]:
     return dataset, model, int(seed.removeprefix("seed"))
 
 
-def _chain(config: Config, draw: Draw) -> Chain:
-    covariance = config.covariances[draw.covariance]
+def _chain(config: Config, cell: Cell) -> Chain:
+    covariance = config.covariances[cell.covariance]
     return Chain(
-        sampler=config.samplers[draw.sampler],
+        cell=cell,
+        sampler=config.samplers[cell.sampler],
         covariance=covariance,
         recipe=config.recipes[covariance.recipe],
-        steps=draw.steps,
     )
 
 
 def table_job(config: Config, name: str) -> TableJob:
     """A table with all that is printed in it besides the scores."""
     table, cells = config.tables[name], tuple(table_cells(config, name))
-    return TableJob(name=name, title=table.title, metric=table.metric, cells=cells, labels=_labels(config))
+    return TableJob(
+        name=name,
+        title=table.title,
+        metric=table.metric,
+        cells=cells,
+        labels=_labels(config),
+        published=config.published,
+    )
 
 
 def figure_job(config: Config, name: str) -> FigureJob:

@@ -184,27 +184,26 @@ def _work(config: Config, job: Job, image: _Images) -> _Work:
         case "sample" | "sample_part":
             return _sampling(config, job, image)
         case "join_parts":
-            return _Work(bytes=len(job.draws) * entry.num_samples * image.bytes)
+            return _Work(bytes=len(job.cells) * entry.num_samples * image.bytes)
         case "measure_gap":
             calls = (job.start - 1) * job.num_images
             return _Work(calls, calls * image.unet.flops)
         case "measure_reference" if entry.reference is None:
             return _inception(config, job.dataset, image.number or 0, {"fd", "kid", "precision", "recall"})
         case "score":
-            return _inception(
-                config, job.dataset, len(job.draws) * entry.num_samples, {*METRICS_OF_EXTRACTOR["inception"]}
-            )
+            count = len(job.cells) * entry.num_samples
+            return _inception(config, job.dataset, count, {*METRICS_OF_EXTRACTOR["inception"]})
     return _Work()
 
 
 def _sampling(config: Config, job: Job, image: _Images) -> _Work:
     """The heads of NPR and SN add their own pass to each of the network's."""
     shards = config.datasets[job.dataset].shards
-    part = sample_job(config, f"{job.dataset}/{job.model}/seed{job.seed}", job.draws, (job.shard, shards))
+    part = sample_job(config, job.cells, (job.shard, shards))
     count, work = sum(map(len, part.batches())), _Work()
-    for draw in job.draws:
-        headed = config.covariances[draw.covariance].kind in ("npr", "sn")
-        calls, each = count * draw.steps, image.unet.flops + headed * image.head.flops
+    for cell in job.cells:
+        headed = config.covariances[cell.covariance].kind in ("npr", "sn")
+        calls, each = count * cell.steps, image.unet.flops + headed * image.head.flops
         kept = count * image.bytes if job.rule == "sample" else 0
         work = _Work(work.calls + calls, work.forward + calls * each, 0, work.bytes + kept)
     return work

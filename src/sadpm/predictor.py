@@ -7,7 +7,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sadpm.artifacts import UserError, write_atomically
 from sadpm.config import CovarianceConfig
@@ -89,7 +89,6 @@ def load_network(model: Path, device: torch.device) -> UNet:
         unet = load_unet(model)
     except (OSError, ValueError) as error:
         raise UserError(f"{model}: {error}; delete the folder to have the model trained again") from error
-    _check_finite(model, unet, "trained")
     return unet.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
 
 
@@ -147,11 +146,7 @@ def load_head(path: Path, unet: UNet) -> CovarianceHead:
         head.load_state_dict(weights)
     except (OSError, SafetensorError, KeyError, RuntimeError) as error:
         raise UserError(f"{path}: not a head of this model ({error}); delete it to have it fitted again") from error
-    _check_finite(path, head, "fitted")
+    if (name := first_not_finite(weights)) is not None:
+        raise UserError(f"{path}: {name} holds values that are not finite; delete it to have it fitted again")
     weight = unet.conv_out.weight
     return head.to(weight.device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
-
-
-def _check_finite(path: Path, module: nn.Module, made: str) -> None:
-    if (name := first_not_finite(module.state_dict())) is not None:
-        raise UserError(f"{path}: {name} holds values that are not finite; delete it to have it {made} again")

@@ -120,6 +120,18 @@ class Checkpoints:
             self._tell(f"{path} is damaged and ignored")
         return None
 
+    def last(self) -> State:
+        """Return the newest state again, on the CPU: after the last step it need not stay in memory.
+
+        Raises:
+            UserError: it is gone or damaged, as when another process has finished the job meanwhile.
+        """
+        for path in self._newest_first()[:1]:
+            if (content := _read_archive(path, "cpu")) is not None:
+                state: State = content["state"]
+                return state
+        raise UserError(f"{self.folder}: what was saved last is gone or damaged; start the same command again")
+
     def remove(self) -> None:
         """Delete the folder: the output is complete, or another job's checkpoints lie there."""
         if self._group.writes:

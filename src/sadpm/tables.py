@@ -197,7 +197,7 @@ def _label(labels: Labels, axis: str, name: object) -> str:
 
 
 def _path(cell: Cell) -> str:
-    return f"{cell.dataset}/{cell.model}/seed{cell.seed}/{cell.sampler}-{cell.covariance}-{cell.steps}"
+    return f"{cell.run}/{cell.draw}"
 
 
 def _latex_body(wide: WideTable, axes: list[str], labels: Labels, errors: bool) -> list[str]:

@@ -34,7 +34,7 @@ class Clone:
                 shutil.copy(source, folder / name, follow_symlinks=False)
         self.folder, self.results = folder, folder / "results/test"
         values = yaml.safe_load((folder / "config/test.yaml").read_text())
-        values |= {"checkpoint_seconds": 1, "job_steps": 1000}
+        values |= {"checkpoint_seconds": 1, "samples_per_job": "model"}
         values["datasets"]["digits"]["training"] |= training
         (folder / "config/mine.yaml").write_text(yaml.safe_dump(values))
         path = (folder / "profiles/slurm/without-accounting", Path(sys.executable).parent, os.environ["PATH"])

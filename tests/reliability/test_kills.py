@@ -37,9 +37,7 @@ def sampling(trained, digits, folder):
     chains = [chain("ddpm", "fixed", 25), chain("ddim", "fixed", 10), chain("ddpm", "sn", 25)]
     job = sampling_job(*chains, num_samples=110, batch_size=50)
     inputs = {"model": trained / "model", "covariances": sorted((trained / "covariance").iterdir())}
-    outputs = {
-        kind: [folder / f"{i}.{form}" for i in range(3)] for kind, form in (("samples", "npy"), ("reports", "json"))
-    }
+    outputs = {"samples": folder / "s.npy", "report": folder / "s.json"}
     return StageProcess("sample", job, inputs, outputs, folder / "checkpoints")
 
 

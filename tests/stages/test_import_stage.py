@@ -8,7 +8,7 @@ from tiny import HEADS, NETWORK, SCHEDULE, chain, covariance_outputs, sampling_j
 
 from sadpm.artifacts import UserError, read_json, sha256, write_json
 from sadpm.config import CheckpointConfig
-from sadpm.data import load_pixels
+from sadpm.data import load_samples
 from sadpm.jobs import CovarianceJob, ImportJob
 from sadpm.networks import load_unet, save_unet
 from sadpm.released import native_name
@@ -74,8 +74,8 @@ def test_the_stages_after_it_go_on(digits, file, tmp_path):
     covariance = covariance_outputs(tmp_path)
     fit_covariances(CovarianceJob(schedule=SCHEDULE, heads=HEADS, seed=0), digits, tmp_path / "model", **covariance)
     drawing = sampling_job(chain("ddpm", "sn", 3), num_samples=50)
-    sample(drawing, tmp_path / "model", [tmp_path / "s.npy"], [tmp_path / "s.json"], tmp_path, [covariance["sn"]])
-    assert load_pixels(tmp_path / "s.npy").shape == (50, 8, 8, 1)
+    sample(drawing, tmp_path / "model", tmp_path / "s.npy", tmp_path / "s.json", tmp_path, [covariance["sn"]])
+    assert load_samples(tmp_path / "s.npy").shape == (1, 50, 8, 8, 1)
 
 
 def test_the_report_says_what_the_release_said(trained, digits, tmp_path, capsys):

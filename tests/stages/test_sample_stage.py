@@ -1,3 +1,4 @@
+import hashlib
 from dataclasses import replace
 
 import numpy as np
@@ -19,22 +20,30 @@ CHAINS = [chain(sampler, kind, 5) for sampler in ("ddpm", "ddim") for kind in ("
 
 
 def draw(trained, folder, *chains, **options):
-    samples = [folder / f"{i}.npy" for i in range(len(chains))]
-    reports = [folder / f"{i}.json" for i in range(len(chains))]
+    """The images of each chain, and the report."""
+    files = (folder / "s.npy", folder / "s.json", folder / "checkpoints")
     covariances = sorted((trained / "covariance").iterdir())
-    sample(sampling_job(*chains, **options), trained / "model", samples, reports, folder / "checkpoints", covariances)
-    return [np.load(path) for path in samples], [read_json(path) for path in reports]
+    sample(sampling_job(*chains, **options), trained / "model", *files, covariances)
+    return np.load(files[0]), read_json(files[1])
 
 
 def test_every_kind_of_chain_gives_other_images(trained, tmp_path):
-    images, reports = draw(trained, tmp_path, *CHAINS)
-    assert {array.shape for array in images} == {(60, 8, 8, 1)}
+    images, report = draw(trained, tmp_path, *CHAINS)
+    assert images.shape == (len(CHAINS), 60, 8, 8, 1)
     assert len({array.tobytes() for array in images}) == len(CHAINS)
-    for i, report in enumerate(reports):
-        assert report["network_calls"] == 5
-        assert report["sha256"] == sha256(tmp_path / f"{i}.npy")
-        assert report["provenance"]["inputs"]["model"] == sha256(trained / "model")
-        assert len(report["provenance"]["job"]["chains"]) == 1
+    for array, entry, expected in zip(images, report["draws"], CHAINS, strict=True):
+        assert entry["cell"] == expected.cell.as_dict()
+        assert entry["network_calls"] == 5
+        assert entry["seconds"] > 0
+        assert entry["sha256"] == hashlib.sha256(array.tobytes()).hexdigest()
+    assert report["provenance"]["inputs"].keys() == {"model", "analytic", "npr", "sn"}
+    assert report["provenance"]["inputs"]["model"] == sha256(trained / "model")
+
+
+def test_the_file_is_the_one_that_numpy_writes(trained, tmp_path):
+    images, _ = draw(trained, tmp_path, *CHAINS[:2])
+    np.save(tmp_path / "numpys.npy", images)
+    assert sha256(tmp_path / "numpys.npy") == sha256(tmp_path / "s.npy")
 
 
 def test_a_chain_does_not_depend_on_its_company(trained, tmp_path):
@@ -101,8 +110,8 @@ def test_a_network_that_is_not_finite_is_refused(trained, tmp_path):
     unet = load_unet(trained / "model")
     unet.conv_out.weight.data[0, 0, 1, 1] = float("nan")
     save_unet(unet, tmp_path / "model")
-    with pytest.raises(UserError, match=r"model: conv_out.weight holds values that are not finite"):
-        sample(sampling_job(CHAINS[0]), tmp_path / "model", [tmp_path / "0.npy"], [tmp_path / "0.json"], tmp_path)
+    with pytest.raises(UserError, match=r"weights with NaN or infinity.*: conv_out.weight; delete the folder"):
+        sample(sampling_job(CHAINS[0]), tmp_path / "model", tmp_path / "s.npy", tmp_path / "s.json", tmp_path)
 
 
 def test_a_missing_covariance_is_told(trained):
@@ -132,7 +141,7 @@ def test_large_variance_and_eta_reach_the_step():
     large = SamplerConfig(family="ddpm", variance="large")
     recipe = RecipeConfig(timesteps="uniform", clip_sample=True)
     entry = CovarianceConfig(kind="fixed", recipe="r")
-    made = stage.Chain(sampler=large, covariance=entry, recipe=recipe, steps=5)
+    made = stage.Chain(cell=CHAINS[0].cell, sampler=large, covariance=entry, recipe=recipe)
     assert reverse_step(made) == DDPMStep("large", clip_sample=True)
     half = made.model_copy(update={"sampler": SamplerConfig(family="ddim", eta=0.5)})
     assert reverse_step(half) == DDIMStep(0.5, "small", clip_sample=True)

@@ -8,9 +8,9 @@ from test_sample_stage import CHAINS, draw
 from sadpm.artifacts import UserError, read_json, sha256
 from sadpm.classifier import extract, load_classifier, save_classifier
 from sadpm.config import ClassifierConfig
-from sadpm.grid import Draw
 from sadpm.jobs import ClassifierJob, DataJob, GapJob, ReferenceJob, ScoreJob
 from sadpm.metrics import frechet_distance, inception_score
+from sadpm.records import entries
 from sadpm.stages.measure_reference import measure_reference
 from sadpm.stages.prepare_data import prepare_data
 from sadpm.stages.score import score
@@ -26,7 +26,9 @@ def world(tmp_path_factory, trained):
     job = ClassifierJob(classifier=ClassifierConfig(steps=50))
     train_and_save(job, images, labels, folder / "classifier.safetensors", folder / "classifier.json")
     weights = [folder / "classifier.safetensors"]
-    measure_reference(ReferenceJob(extractor="classifier"), folder / "reference.npz", [images], weights)
+    measure_reference(
+        ReferenceJob(extractor="classifier"), folder / "reference.npz", folder / "reference.json", [images], weights
+    )
     draw(trained, folder, *CHAINS[:2])
     return folder
 
@@ -41,19 +43,15 @@ def scored(
     weights=None,
 ):
     job = ScoreJob(
-        dataset="digits",
-        model="base",
-        seed=3,
-        draws=(Draw("ddpm", "fixed", 5), Draw("ddpm", "analytic", 5)),
+        cells=tuple(chain.cell for chain in CHAINS[:2]),
         recipes=("sa-dpm", "bao"),
         extractor=extractor,
         metrics=metrics,
     )
-    paths = [folder / f"score{i}.json" for i in range(2)]
-    files = {form: [world / f"{i}.{form}" for i in range(2)] for form in ("npy", "json")}
     classifier = weights or ([world / "classifier.safetensors"] if extractor == "classifier" else [])
-    score(job, files["npy"], files["json"], world / reference, paths, classifier, [world / images])
-    return [read_json(path) for path in paths]
+    files = (world / "s.npy", world / "s.json", world / reference, folder / "scores.json")
+    score(job, *files, classifier, [world / images])
+    return entries(folder / "scores.json", "scores")
 
 
 def test_data_is_described(world):
@@ -67,7 +65,7 @@ def test_scores_are_those_of_the_library(world, tmp_path):
     model = load_classifier(world / "classifier.safetensors")
     real, _ = extract(model, np.load(world / "images.npy"))
     for i, result in enumerate(scored(world, tmp_path)):
-        features, logits = extract(model, np.load(world / f"{i}.npy"))
+        features, logits = extract(model, np.load(world / "s.npy")[i])
         expected = frechet_distance(features.mean(0), np.cov(features.T), real.mean(0), np.cov(real.T))
         assert result["metrics"]["fd"]["value"] == pytest.approx(expected, rel=1e-9)
         mean, std = inception_score(logits, 10)
@@ -78,7 +76,7 @@ def test_scores_are_those_of_the_library(world, tmp_path):
 def test_a_score_says_what_it_is_of(world, tmp_path):
     fixed, analytic = scored(world, tmp_path)
     assert fixed["cell"] == {
-        "dataset": "digits", "model": "base", "seed": 3, "sampler": "ddpm", "covariance": "fixed", "steps": 5,
+        "dataset": "digits", "model": "base", "seed": 0, "sampler": "ddpm", "covariance": "fixed", "steps": 5,
     }  # fmt: skip
     assert fixed["recipe"] == {
         "name": "sa-dpm", "timesteps": "uniform", "clip_sample": False, "max_variance_pixels": None,
@@ -89,17 +87,23 @@ def test_a_score_says_what_it_is_of(world, tmp_path):
 
 
 def test_samples_that_are_not_those_of_the_report_are_refused(world, tmp_path):
-    original = (world / "1.npy").read_bytes()
+    original = (world / "s.npy").read_bytes()
     try:
-        (world / "1.npy").write_bytes(original[:-1] + bytes([original[-1] ^ 1]))
-        with pytest.raises(UserError, match=r"1\.npy: not the file that .*1\.json describes"):
+        (world / "s.npy").write_bytes(original[:-1] + bytes([original[-1] ^ 1]))
+        with pytest.raises(UserError, match=r"s\.npy: not the file that .*s\.json describes"):
+            scored(world, tmp_path)
+        np.save(world / "s.npy", np.load(world / "s.npy")[:1])
+        with pytest.raises(UserError, match=r"s\.npy: holds other cells than are to be scored"):
             scored(world, tmp_path)
     finally:
-        (world / "1.npy").write_bytes(original)
+        (world / "s.npy").write_bytes(original)
+    assert not (tmp_path / "scores.json").exists()
 
 
 def test_a_reference_of_another_extractor_is_refused(world, tmp_path):
-    measure_reference(ReferenceJob(extractor="pixels"), world / "pixels.npz", [world / "images.npy"])
+    measure_reference(
+        ReferenceJob(extractor="pixels"), world / "pixels.npz", world / "pixels.json", [world / "images.npy"]
+    )
     with pytest.raises(UserError, match="made with extractor 'pixels'"):
         scored(world, tmp_path, reference="pixels.npz")
     by_pixels = scored(world, tmp_path, "pixels", "pixels.npz", ["fd"])[0]["metrics"]
@@ -129,7 +133,13 @@ def test_a_reference_of_other_weights_is_refused(world, tmp_path):
     retrained = [world / "retrained.safetensors"]
     job = ClassifierJob(classifier=ClassifierConfig(steps=51))
     train_and_save(job, world / "images.npy", world / "labels.npy", retrained[0], world / "retrained.json")
-    measure_reference(ReferenceJob(extractor="classifier"), world / "other.npz", [world / "images.npy"], retrained)
+    measure_reference(
+        ReferenceJob(extractor="classifier"),
+        world / "other.npz",
+        world / "other.json",
+        [world / "images.npy"],
+        retrained,
+    )
     with pytest.raises(UserError, match="weights_sha256"):
         scored(world, tmp_path, reference="other.npz")
 
@@ -159,25 +169,27 @@ def test_features_that_are_not_finite_are_told(world, tmp_path, damage):
     job, images = ReferenceJob(extractor="classifier"), world / "images.npy"
     if damage == "measured":
         with pytest.raises(UserError, match=r"images.npy: can't be measured: features have values that are not finite"):
-            measure_reference(job, reference, [images], weights)
+            measure_reference(job, reference, tmp_path / "r.json", [images], weights)
         return
-    measure_reference(job, reference, [images], weights)
-    with pytest.raises(UserError, match=r"0.npy: can't be scored: logits have values that are not finite"):
+    measure_reference(job, reference, tmp_path / "r.json", [images], weights)
+    with pytest.raises(UserError, match=r"s.npy: ddpm-fixed-5: can't be scored: logits have values"):
         scored(world, tmp_path, reference=reference, weights=weights)
-    assert not list(tmp_path.glob("score*.json"))
+    assert not (tmp_path / "scores.json").exists()
 
 
 def test_a_score_that_is_not_finite_is_not_written(world, tmp_path, monkeypatch):
     monkeypatch.setattr("sadpm.stages.score.frechet_distance", lambda *_: float("nan"))
-    with pytest.raises(UserError, match=r"0.npy: its FD \(digits classifier\) is nan"):
+    with pytest.raises(UserError, match=r"s.npy: ddpm-fixed-5: its FD \(digits classifier\) is nan"):
         scored(world, tmp_path)
-    assert not list(tmp_path.glob("score*.json"))
+    assert not (tmp_path / "scores.json").exists()
 
 
 def test_too_few_images_to_measure_are_told(world, tmp_path):
     np.save(tmp_path / "one.npy", np.load(world / "images.npy")[:1])
     with pytest.raises(UserError, match=r"one.npy: can't be measured: the covariance needs at least 2 features, 1 giv"):
-        measure_reference(ReferenceJob(extractor="pixels"), tmp_path / "r.npz", [tmp_path / "one.npy"])
+        measure_reference(
+            ReferenceJob(extractor="pixels"), tmp_path / "r.npz", tmp_path / "r.json", [tmp_path / "one.npy"]
+        )
 
 
 @pytest.mark.parametrize("learning_rate", [1e30, 1e-12])

@@ -10,6 +10,7 @@ from sadpm.config import (
     SequenceConfig,
     TrainingConfig,
 )
+from sadpm.grid import Cell
 from sadpm.jobs import Chain, SampleJob, TrainJob
 
 SCHEDULE = ScheduleConfig(num_train_timesteps=50)
@@ -32,7 +33,8 @@ def training_job(steps=60, sequence=True, **network):
 
 def chain(sampler, covariance, steps):
     entry = PAPER_COVARIANCES[covariance]
-    return Chain(sampler=PAPER_SAMPLERS[sampler], covariance=entry, recipe=PAPER_RECIPES[entry.recipe], steps=steps)
+    cell = Cell("digits", "base", 0, sampler, covariance, steps)
+    return Chain(cell=cell, sampler=PAPER_SAMPLERS[sampler], covariance=entry, recipe=PAPER_RECIPES[entry.recipe])
 
 
 def sampling_job(*chains, num_samples=60, batch_size=500):

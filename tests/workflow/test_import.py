@@ -10,7 +10,7 @@ from sadpm.config import NetworkConfig
 from sadpm.networks import UNet, save_unet
 from sadpm.released import native_name
 
-SCORE = "results/test/{dataset}/{model}/seed{seed}/scores/ddim-fixed-2.json"
+SCORE = "results/test/{dataset}/{model}/seed{seed}/scores/fixed.json"
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def test_a_model_is_imported_and_scored(workflow, tmp_path):
     names = config(tmp_path, ours="model_9_ema.pth")
     target = SCORE.format(dataset="digits", model="ours", seed=0)
     workflow.run(target, config=names)
-    score = json.loads((workflow.folder / target).read_text())
+    (score,) = json.loads((workflow.folder / target).read_text())["scores"]
     assert score["cell"]["model"] == "ours"
     report = json.loads((workflow.results / "digits/ours/seed0/training.json").read_text())
     assert report["imported"]

@@ -27,9 +27,7 @@ def planned(path, target):
 def dry_run(folder, path, target):
     text = Workflow(folder).run(target, "--dry-run", "--quiet", "rules", config=path).stdout
     stats = re.findall(r"^(\S+) +(\d+)$", text.split("Job stats:")[1].split("total")[0], flags=re.MULTILINE)
-    jobs = Counter()
-    for rule, count in stats:
-        jobs[re.sub(r"^(sample_part|join_parts|sample|score)_.*", r"\1", rule)] += int(count)
+    jobs = Counter({rule: int(count) for rule, count in stats})
     del jobs[target]  # the rule that only names its files
     return jobs
 

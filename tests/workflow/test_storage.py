@@ -9,7 +9,7 @@ from test_workflow import variant
 
 from sadpm.artifacts import sha256
 
-SAMPLES = "digits/base/seed0/samples/ddpm-fixed-2.npy"
+SAMPLES = "digits/base/seed0/samples/fixed.npy"
 
 
 def test_results_may_lie_on_another_path(finished, tmp_path):
@@ -29,7 +29,7 @@ def test_results_may_lie_in_a_storage(finished, tmp_path):
     workflow, storage = Workflow(tmp_path / "here"), tmp_path / "storage"
     places = ("--default-storage-prefix", storage, "--local-storage-prefix", tmp_path / "local")
     workflow.run("table3", "--default-storage-provider", "fs", *places)
-    for name in ("tables/table3.md", "patches/base/seed0/samples/ddim-fixed-4.npy"):
+    for name in ("tables/table3.md", "patches/base/seed0/samples/fixed.npy"):
         assert sha256(storage / "results/test" / name) == sha256(finished.results / name)
     assert not list((tmp_path / "here").rglob("*.npy"))
     planned = workflow.run("--dry-run", "table3", "--default-storage-provider", "fs", *places)

@@ -1,5 +1,7 @@
 import ast
+import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +13,8 @@ import pytest
 import yaml
 from running import ENVIRONMENT, REPOSITORY, TEST_CONFIG, Workflow
 
-from sadpm.artifacts import sha256
+from sadpm.artifacts import read_json, sha256
+from sadpm.grid import Cell
 
 TABLES = {"table1": 16, "table2": 16, "table3": 2, "table4": 3}
 FIGURES = ("figure1", "figure2", "figure3", "figure4", "figure5")
@@ -110,25 +113,66 @@ def test_one_table_can_be_asked_for_by_name(tmp_path):
     assert "Writing table3" in planned
     assert not any("digits" in line for line in planned)
     assert workflow.planned("figure1") == ["Drawing figure1"]
-    assert len(workflow.planned("results/test/patches/base/seed0/scores/ddim-fixed-2.json")) == 7
+    assert len(workflow.planned("results/test/patches/base/seed0/scores/fixed.json")) == 7
+
+
+def images_by_cell(folder):
+    """The hash of each cell's images in a folder of samples."""
+    found = {}
+    for path in folder.glob("*.npy"):
+        draws = read_json(path.with_suffix(".json"))["draws"]
+        for draw, images in zip(draws, np.load(path), strict=True):
+            assert draw["sha256"] == hashlib.sha256(images.tobytes()).hexdigest()
+            found[Cell(**draw["cell"])] = draw["sha256"]
+    return found
 
 
 def test_samples_do_not_depend_on_how_jobs_are_cut(finished, tmp_path):
     """Cells that shared a process get their own, and samples that two jobs had shared are drawn by one."""
-    draws = [f"{sampler}-{covariance}-2" for sampler in ("ddpm", "ddim") for covariance in ("fixed", "npr")]
-    names = [f"digits/base/seed0/samples/{draw}.npy" for draw in draws]
-    names += ["patches/base/seed0/samples/ddim-fixed-2.npy"]
 
     def change(values):
-        values["job_steps"] = 0
+        values["samples_per_job"] = "cell"
         del values["datasets"]["patches"]["shards"]
 
-    workflow = finished.copy(tmp_path)
-    before = [sha256(workflow.results / name) for name in names]
-    for name in names:
-        (workflow.results / name).unlink()
-    workflow.run(*(f"results/test/{name}" for name in names), config=variant(tmp_path, change))
-    assert [sha256(workflow.results / name) for name in names] == before
+    workflow, expected = finished.copy(tmp_path), {}
+    for run, draws in {
+        "digits/base/seed0": ("ddpm-fixed-2", "ddim-fixed-2", "ddpm-npr-2", "ddim-npr-2"),
+        "patches/base/seed0": ("ddim-fixed-2",),
+    }.items():
+        expected |= {
+            cell: content
+            for cell, content in images_by_cell(workflow.results / run / "samples").items()
+            if cell.draw in draws
+        }
+        shutil.rmtree(workflow.results / run / "samples")
+        workflow.run(*(f"results/test/{run}/samples/{draw}.npy" for draw in draws), config=variant(tmp_path, change))
+    found = {}
+    for run in ("digits/base/seed0", "patches/base/seed0"):
+        found |= images_by_cell(workflow.results / run / "samples")
+    assert found == expected
+
+
+def test_rules_are_called_the_same_whatever_shares_a_job(finished):
+    shown = finished.run(
+        "all",
+        "--forcerun",
+        "sample",
+        "--dry-run",
+        "--printshellcmds",
+        "--set-resources",
+        "sample:checkpoint_seconds=123",
+    )
+    assert shown.stdout.count("sadpm.stages.sample ") == shown.stdout.count("--checkpoint-seconds 123") == 9
+    until = finished.planned("all", "--forceall", "--until", "sample")
+    assert any(line.startswith("Sampling npr of base on digits") for line in until)
+    assert not any(line.startswith(("Scoring", "Writing")) for line in until)
+
+
+def test_samples_that_nothing_asks_for_are_told(tmp_path):
+    target = "results/test/digits/sa3-slide/seed0/scores/npr.json"
+    done = Workflow(tmp_path).run(target, "--dry-run", check=False)
+    assert done.returncode == 1
+    assert "no table or figure asks for samples 'npr' of digits/sa3-slide/seed0" in done.stdout + done.stderr
 
 
 def test_a_killed_workflow_goes_on_where_training_was(finished, tmp_path):
@@ -197,9 +241,9 @@ def test_a_mistake_in_the_configuration_shows_before_any_job(tmp_path):
 
 def test_a_failing_job_says_why_and_spares_the_rest(finished, tmp_path):
     workflow = finished.copy(tmp_path)
-    samples = workflow.results / "patches/base/seed0/samples/ddim-fixed-2.npy"
+    samples = workflow.results / "patches/base/seed0/samples/fixed.npy"
     samples.write_bytes(samples.read_bytes()[:-1])
-    (workflow.results / "patches/base/seed0/scores/ddim-fixed-2.json").unlink()
+    (workflow.results / "patches/base/seed0/scores/fixed.json").unlink()
     done = workflow.run("table3", check=False)
     assert done.returncode == 1
     (log,) = workflow.results.glob("logs/patches/base/seed0/score-*.log")

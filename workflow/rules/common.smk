@@ -3,18 +3,20 @@
 import re
 from pathlib import Path
 
-from sadpm import grid, jobs, model_folder
+from sadpm import grid, jobs, model_folder, records
+from snakemake.settings.types import RerunTrigger
 
 ROOT = CONFIG.root.as_posix()
 DATASET = f"{ROOT}/{{dataset}}"
-DATA = f"{DATASET}/data"
-RUN = "{dataset}/{model}/seed{seed}"
-MODEL = ["model/config.json", "model/diffusion_pytorch_model.safetensors"]
-GAP = f"{ROOT}/{RUN}/gap/start{{start}}-images{{num_images}}"
+RUN = f"{ROOT}/{{run}}"
+SAMPLES = f"{RUN}/samples/{{pack}}"
+PART = f"{SAMPLES}.part{{shard}}-of-{{shards}}"
+GAP = f"{RUN}/gap/start{{start}}-images{{num_images}}"
+MODEL = [f"{RUN}/model/config.json", f"{RUN}/model/diffusion_pytorch_model.safetensors"]
 CHECKPOINTS = f"{CONFIG.checkpoints}/{CONFIG.experiment}" if CONFIG.checkpoints else f"{ROOT}/.checkpoints"
 LOG = f"{ROOT}/logs"
 BENCHMARK = f"{ROOT}/benchmarks"
-DRAWS = grid.runs_by_draws(CONFIG)
+PACKS = grid.packs(CONFIG)
 
 
 def one_of(names):
@@ -22,137 +24,183 @@ def one_of(names):
     return "|".join(re.escape(name) for name in names) or "(?!)"
 
 
+def runs_where(wanted):
+    """A pattern for the runs of those models of a data set for which a function is true."""
+    pairs = [f"{dataset}/{model}" for dataset in CONFIG.datasets for model in CONFIG.models if wanted(dataset, model)]
+    return rf"({one_of(pairs)})/seed\d+"
+
+
 wildcard_constraints:
     dataset=one_of(CONFIG.datasets),
-    model=one_of(CONFIG.models),
-    seed=r"\d+",
+    run=runs_where(lambda dataset, model: True),
+    pack=one_of(sorted({pack for _, pack in PACKS})),
     start=r"\d+",
     num_images=r"\d+",
     table=one_of(CONFIG.tables),
     figure=one_of(CONFIG.figures),
-    draw=one_of(sorted({str(draw) for draws in DRAWS for draw in draws})),
     shard=r"\d+",
     shards=r"\d+",
 
 
-def runs_of(imported):
-    """A pattern for the runs whose model is read from a checkpoint, or for those whose model is trained."""
-    pairs = [
-        f"{dataset}/{model}"
-        for dataset in CONFIG.datasets
-        for model, entry in CONFIG.models.items()
-        if (dataset in entry.checkpoint) == imported
-    ]
-    return rf"({one_of(pairs)})/seed\d+"
+# What each rule's job is told, by its wildcards.
 
 
-def images_of(run):
-    return f"{ROOT}/{jobs.parse_run(run)[0]}/data/images.npy"
+def preparing(w):
+    return jobs.DataJob(source=CONFIG.datasets[w.dataset].source)
 
 
-def checkpoint_of(run):
-    """A released file, or those of a released folder that matter."""
-    dataset, model, _ = jobs.parse_run(run)
-    path = Path(*named(f"models.{model}.checkpoint.{dataset}.path"))
-    return model_folder.find(path).files() if path.is_dir() else path
+def training_classifier(w):
+    return jobs.ClassifierJob(classifier=CONFIG.datasets[w.dataset].classifier)
 
 
-def about(run):
-    """A run in words."""
-    return "{1} on {0}, seed {2}".format(*jobs.parse_run(run))
+def measuring_reference(w):
+    return jobs.reference_job(CONFIG, w.dataset)
 
 
-def as_json(job):
+def training(w):
+    return jobs.train_job(CONFIG, *jobs.parse_run(w.run))
+
+
+def importing(w):
+    return jobs.import_job(CONFIG, *jobs.parse_run(w.run)[:2])
+
+
+def fitting(w):
+    _, _, seed = jobs.parse_run(w.run)
+    return jobs.CovarianceJob(schedule=CONFIG.schedule, heads=dataset_of(w).heads, seed=seed)
+
+
+def sampling(w):
+    return jobs.sample_job(CONFIG, cells_of(w), shard_of(w))
+
+
+def scoring(w):
+    return jobs.score_job(CONFIG, cells_of(w))
+
+
+def measuring_gap(w):
+    _, _, seed = jobs.parse_run(w.run)
+    return jobs.GapJob(schedule=CONFIG.schedule, start=int(w.start), num_images=int(w.num_images), seed=seed)
+
+
+def writing_table(w):
+    return jobs.table_job(CONFIG, w.table)
+
+
+def drawing_figure(w):
+    return jobs.figure_job(CONFIG, w.figure)
+
+
+def planning(w):
+    return CONFIG
+
+
+def as_json(job_of):
     """The one argument by which a job learns its parameters."""
-    return job.model_dump_json(by_alias=True)
+    return lambda w: job_of(w).model_dump_json(by_alias=True)
+
+
+def again_unless(report, job_of):
+    """An input without files, which has a job run again if its report tells of other parameters than are asked for.
+
+    Snakemake does so by its own records in .snakemake, which do not go with results that are copied elsewhere.
+    """
+
+    def look(w):
+        path = report.format(**w)
+        found = records.difference(Path(path), job_of(w)) if RerunTrigger.PARAMS in workflow.rerun_triggers else None
+        if found and path not in workflow.dag.forcefiles:
+            logger.info(f"{path}: made with other parameters ({found}); the job runs again.")
+            workflow.dag.forcefiles.add(path)
+        return []
+
+    return look
+
+
+# Data sets, runs and cells.
+
+
+def name_of_dataset(w):
+    return w.dataset if hasattr(w, "dataset") else jobs.parse_run(w.run)[0]
+
+
+def dataset_of(w):
+    """What the configuration says of a job's data set."""
+    return CONFIG.datasets[name_of_dataset(w)]
+
+
+def about(w):
+    """A run in words."""
+    return "{1} on {0}, seed {2}".format(*jobs.parse_run(w.run))
 
 
 def folder_of(files):
     return Path(files[0]).parent
 
 
-def classifier_of(dataset):
+def images_of(w):
+    return f"{ROOT}/{name_of_dataset(w)}/data/images.npy"
+
+
+def reference_of(w):
+    return f"{ROOT}/{name_of_dataset(w)}/reference.npz"
+
+
+def checkpoint_of(w):
+    """A released file, or those of a released folder that matter."""
+    dataset, model, _ = jobs.parse_run(w.run)
+    path = Path(*named(f"models.{model}.checkpoint.{dataset}.path"))
+    return model_folder.find(path).files() if path.is_dir() else path
+
+
+def classifier_of(w):
     """The weights of the classifier, where samples are scored by one."""
-    named(f"datasets.{dataset}.weights.fid", f"datasets.{dataset}.weights.is")
-    needed = CONFIG.datasets[dataset].extractor == "classifier"
-    return [f"{ROOT}/{dataset}/classifier.safetensors"] if needed else []
+    named(*(f"datasets.{name_of_dataset(w)}.weights.{key}" for key in ("fid", "is")))
+    return f"{ROOT}/{name_of_dataset(w)}/classifier.safetensors" if dataset_of(w).extractor == "classifier" else []
 
 
-def published_of(dataset):
+def published_of(w):
     """The statistics of the real images, where the configuration names a published file."""
-    return named(f"datasets.{dataset}.reference")
+    return named(f"datasets.{name_of_dataset(w)}.reference")
 
 
-def measured_of(dataset):
+def measured_of(w):
     """The real images, where their statistics are measured here."""
-    return [] if published_of(dataset) else [f"{ROOT}/{dataset}/data/images.npy"]
+    return [] if published_of(w) else images_of(w)
 
 
-def looking(dataset, inception, other):
-    """A resource of the jobs that look at images: Inception needs more than the small extractors."""
-    return inception if CONFIG.datasets[dataset].extractor == "inception" else other
+def cells_of(w):
+    """The cells that share a job."""
+    if (w.run, w.pack) not in PACKS:
+        raise WorkflowError(f"no table or figure asks for samples {w.pack!r} of {w.run}")
+    return PACKS[w.run, w.pack]
 
 
-def covariances_of(run, draws):
-    """The fitted covariances that some of a run's samples need."""
+def covariances_of(w):
+    """The fitted covariances that the cells need."""
     files = {"fixed": None, "analytic": "analytic.npz", "npr": "npr.safetensors", "sn": "sn.safetensors"}
-    needed = {files[CONFIG.covariances[draw.covariance].kind] for draw in draws} - {None}
-    return [f"{ROOT}/{run}/covariance/{name}" for name in sorted(needed)]
-
-
-def shards_of(run):
-    """How many jobs share each set of a run's samples."""
-    return CONFIG.datasets[jobs.parse_run(run)[0]].shards
+    needed = {files[CONFIG.covariances[cell.covariance].kind] for cell in cells_of(w)} - {None}
+    return [f"{ROOT}/{w.run}/covariance/{name}" for name in sorted(needed)]
 
 
 def shard_of(w):
-    """Which part of a set of samples a job draws."""
+    """Which part of its cells' samples a job draws."""
     return (int(w.shard), int(w.shards)) if hasattr(w, "shard") else (0, 1)
 
 
-def sampling_of(w, draws):
-    """What a sampling job draws, in words."""
-    shard, shards = shard_of(w)
-    part = f", part {shard + 1} of {shards}" if shards > 1 else ""
-    return f"{w.run}: {', '.join(map(str, draws))}{part}"
+def parts_of(form):
+    """The files of one form that the jobs write which share a set of samples."""
+    return lambda w: expand(f"{PART}.{form}", run=w.run, pack=w.pack, shard=range(n := dataset_of(w).shards), shards=n)
 
 
-def part_files(run, draws, form):
-    """The parts of all draws, those of one draw side by side."""
-    shards = shards_of(run)
-    return [f"{ROOT}/{run}/samples/{draw}.part{i}-of-{shards}.{form}" for draw in draws for i in range(shards)]
+def pack_files(cells, name):
+    """Files of the packs that hold these cells, each once."""
+    places = {(cell.run, grid.pack_of(cell, CONFIG.samples_per_job)): None for cell in cells}
+    return [f"{ROOT}/{run}/{name}".format(pack=pack) for run, pack in places]
 
 
-def packs(wanted=lambda run: True):
-    """The jobs of sampling and scoring: suffix of the rule's name, name for files, names of the draws, and runs.
-
-    Where each cell has its own job, one rule serves them all by its wildcard; where cells share a process, the grid
-    says which files a rule makes.
-    """
-    rules = [("", "{draw}", ["{draw}"], sorted({run for runs in DRAWS.values() for run in runs}))]
-    if CONFIG.job_steps:
-        rules = [(f"_{label_of(draws)}", label_of(draws), list(map(str, draws)), runs) for draws, runs in DRAWS.items()]
-    chosen = [(suffix, label, draws, [run for run in runs if wanted(run)]) for suffix, label, draws, runs in rules]
-    return [pack for pack in chosen if pack[-1]]
-
-
-def draws_of(w, names):
-    """The draws with these names, in which wildcards are filled in."""
-    return [grid.Draw.parse(name.format(**w)) for name in names]
-
-
-def cell_file(cell, folder, form):
-    return "{root}/{dataset}/{model}/seed{seed}/{folder}/{sampler}-{covariance}-{steps}.{form}".format(
-        root=ROOT, folder=folder, form=form, **cell.as_dict()
-    )
-
-
-def sample_files(cells):
-    return [cell_file(cell, "samples", "npy") for cell in cells]
-
-
-def score_files(cells):
-    return [cell_file(cell, "scores", "json") for cell in cells]
+def gap_files(figure):
+    return [f"{GAP}.csv".format(run=curve.run, **vars(curve)) for curve in grid.figure_curves(CONFIG, figure)]
 
 
 def shown(kind, files):
@@ -160,9 +208,12 @@ def shown(kind, files):
     return lambda w: files(w.figure) if CONFIG.figures[w.figure].kind == kind else []
 
 
-def label_of(draws):
-    """A name for the job that makes these draws."""
-    return f"{draws[0]}" + (f"-and-{len(draws) - 1}-more" if len(draws) > 1 else "")
+# What a job may use.
+
+
+def looking(w, inception, other):
+    """A resource of the jobs that look at images: Inception needs more than the small extractors."""
+    return inception if dataset_of(w).extractor == "inception" else other
 
 
 def growing(amount, attempt):
@@ -175,16 +226,11 @@ def memory(base, copies):
     return lambda w, input, attempt: growing(base + copies * input.size_mb, attempt)
 
 
-def gpus_of(run):
-    """How many GPUs train a run's network together."""
-    return CONFIG.datasets[jobs.parse_run(run)[0]].gpus
+def processes_of(w):
+    """How many processes train a network together, on the CPU where there is no GPU."""
+    return max(1, dataset_of(w).gpus)
 
 
-def processes_of(run):
-    """How many processes do, on the CPU where there is no GPU."""
-    return max(1, gpus_of(run))
-
-
-def gpu_of(dataset):
+def gpu_of(w):
     """How many GPUs a job asks for that can use one."""
-    return min(CONFIG.datasets[dataset].gpus, 1)
+    return min(dataset_of(w).gpus, 1)

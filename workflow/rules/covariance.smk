@@ -3,36 +3,36 @@
 
 rule fit_covariances:
     input:
-        images=f"{DATA}/images.npy",
-        model=[f"{ROOT}/{RUN}/{file}" for file in MODEL],
+        images=images_of,
+        model=MODEL,
+        record=again_unless(f"{RUN}/covariance/covariance.json", fitting),
     output:
-        analytic=f"{ROOT}/{RUN}/covariance/analytic.npz",
-        npr=f"{ROOT}/{RUN}/covariance/npr.safetensors",
-        sn=f"{ROOT}/{RUN}/covariance/sn.safetensors",
-        report=f"{ROOT}/{RUN}/covariance/covariance.json",
+        analytic=f"{RUN}/covariance/analytic.npz",
+        npr=f"{RUN}/covariance/npr.safetensors",
+        sn=f"{RUN}/covariance/sn.safetensors",
+        report=f"{RUN}/covariance/covariance.json",
     params:
-        job=lambda w: as_json(
-            jobs.CovarianceJob(schedule=CONFIG.schedule, heads=CONFIG.datasets[w.dataset].heads, seed=int(w.seed))
-        ),
+        job=as_json(fitting),
         model=lambda w, input: folder_of(input.model),
-        checkpoints=f"{CHECKPOINTS}/{RUN}/covariance",
+        about=about,
+        checkpoints=f"{CHECKPOINTS}/{{run}}/covariance",
     log:
-        f"{LOG}/{RUN}/fit_covariances.log",
+        f"{LOG}/{{run}}/fit_covariances.log",
     benchmark:
-        f"{BENCHMARK}/{RUN}/fit_covariances.tsv"
+        f"{BENCHMARK}/{{run}}/fit_covariances.tsv"
     threads: 1
     priority: 5
     resources:
         mem_mb=memory(4000, copies=2),
         runtime=24 * 60,
-        gpu=lambda w: gpu_of(w.dataset),
+        gpu=gpu_of,
         checkpoint_seconds=CONFIG.checkpoint_seconds,
     conda:
         "../../environment.yml"
     message:
-        "Fitting covariances to {wildcards.model} on {wildcards.dataset}, seed {wildcards.seed}"
+        "Fitting covariances to {params.about}"
     shell:
-        "exec python -m sadpm.stages.fit_covariances --params {params.job:q} --images {input.images}"
-        " --model {params.model} --analytic {output.analytic} --npr {output.npr} --sn {output.sn}"
-        " --report {output.report} --checkpoints {params.checkpoints}"
-        " --checkpoint-seconds {resources.checkpoint_seconds} 2> {log}"
+        "exec python -m sadpm.stages.fit_covariances --params {params.job:q} --images {input.images:q}"
+        " --model {params.model:q} --analytic {output.analytic:q} --npr {output.npr:q} --sn {output.sn:q}"
+        " --report {output.report:q} --checkpoints {params.checkpoints:q}"
+        " --checkpoint-seconds {resources.checkpoint_seconds} 2> {log:q}"

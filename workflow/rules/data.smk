@@ -6,12 +6,13 @@ rule prepare_data:
     localrule: True
     input:
         lambda w: check_source(w.dataset),
+        record=again_unless(f"{DATASET}/data/dataset.json", preparing),
     output:
-        images=f"{DATA}/images.npy",
-        labels=f"{DATA}/labels.npy",
-        description=f"{DATA}/dataset.json",
+        images=f"{DATASET}/data/images.npy",
+        labels=f"{DATASET}/data/labels.npy",
+        description=f"{DATASET}/data/dataset.json",
     params:
-        job=lambda w: as_json(jobs.DataJob(source=CONFIG.datasets[w.dataset].source)),
+        job=as_json(preparing),
     log:
         f"{LOG}/{{dataset}}/prepare_data.log",
     benchmark:
@@ -25,19 +26,20 @@ rule prepare_data:
     message:
         "Preparing the images of {wildcards.dataset}"
     shell:
-        "exec python -m sadpm.stages.prepare_data --params {params.job:q}"
-        " --images {output.images} --labels {output.labels} --description {output.description} 2> {log}"
+        "exec python -m sadpm.stages.prepare_data --params {params.job:q} --images {output.images:q}"
+        " --labels {output.labels:q} --description {output.description:q} 2> {log:q}"
 
 
 rule train_classifier:
     input:
-        images=f"{DATA}/images.npy",
-        labels=f"{DATA}/labels.npy",
+        images=images_of,
+        labels=f"{DATASET}/data/labels.npy",
+        record=again_unless(f"{DATASET}/classifier.json", training_classifier),
     output:
         weights=f"{DATASET}/classifier.safetensors",
         report=f"{DATASET}/classifier.json",
     params:
-        job=lambda w: as_json(jobs.ClassifierJob(classifier=CONFIG.datasets[w.dataset].classifier)),
+        job=as_json(training_classifier),
     log:
         f"{LOG}/{{dataset}}/train_classifier.log",
     benchmark:
@@ -51,33 +53,35 @@ rule train_classifier:
     message:
         "Training the classifier that scores samples of {wildcards.dataset}"
     shell:
-        "exec python -m sadpm.stages.train_classifier --params {params.job:q}"
-        " --images {input.images} --labels {input.labels} --weights {output.weights} --report {output.report} 2> {log}"
+        "exec python -m sadpm.stages.train_classifier --params {params.job:q} --images {input.images:q}"
+        " --labels {input.labels:q} --weights {output.weights:q} --report {output.report:q} 2> {log:q}"
 
 
 rule measure_reference:
     input:
-        images=lambda w: measured_of(w.dataset),
-        weights=lambda w: classifier_of(w.dataset),
-        published=lambda w: published_of(w.dataset),
+        images=measured_of,
+        weights=classifier_of,
+        published=published_of,
+        record=again_unless(f"{DATASET}/reference.json", measuring_reference),
     output:
         reference=f"{DATASET}/reference.npz",
+        report=f"{DATASET}/reference.json",
     params:
-        job=lambda w: as_json(jobs.reference_job(CONFIG, w.dataset)),
+        job=as_json(measuring_reference),
     log:
         f"{LOG}/{{dataset}}/measure_reference.log",
     benchmark:
         f"{BENCHMARK}/{{dataset}}/measure_reference.tsv"
     threads: 1
     resources:
-        mem_mb=lambda w, attempt: growing(looking(w.dataset, 8000, 2000), attempt),
-        runtime=lambda w, attempt: growing(looking(w.dataset, 120, 30), attempt),
-        gpu=lambda w: looking(w.dataset, gpu_of(w.dataset), 0),
+        mem_mb=lambda w, attempt: growing(looking(w, 8000, 2000), attempt),
+        runtime=lambda w, attempt: growing(looking(w, 120, 30), attempt),
+        gpu=lambda w: looking(w, gpu_of(w), 0),
     conda:
         "../../environment.yml"
     message:
         "Measuring the real images of {wildcards.dataset}"
     shell:
-        "exec python -m sadpm.stages.measure_reference --params {params.job:q}"
-        " --images {input.images} --weights {input.weights} --published {input.published}"
-        " --reference {output.reference} 2> {log}"
+        "exec python -m sadpm.stages.measure_reference --params {params.job:q} --images {input.images:q}"
+        " --weights {input.weights:q} --published {input.published:q}"
+        " --reference {output.reference:q} --report {output.report:q} 2> {log:q}"

@@ -4,15 +4,18 @@
 rule figure:
     localrule: True
     input:
-        samples=shown("samples", lambda name: sample_files(grid.figure_cells(CONFIG, name))),
-        data=shown("samples", lambda name: [f"{DATA}/images.npy".format(dataset=CONFIG.figures[name].dataset)]),
-        scores=shown("quality", lambda name: score_files(grid.figure_cells(CONFIG, name))),
-        curves=shown("gap", lambda name: [f"{GAP}.csv".format(**vars(c)) for c in grid.figure_curves(CONFIG, name)]),
+        samples=shown("samples", lambda name: pack_files(grid.figure_cells(CONFIG, name), "samples/{pack}.npy")),
+        reports=shown("samples", lambda name: pack_files(grid.figure_cells(CONFIG, name), "samples/{pack}.json")),
+        data=shown("samples", lambda name: f"{ROOT}/{CONFIG.figures[name].dataset}/data/images.npy"),
+        scores=shown("quality", lambda name: pack_files(grid.figure_cells(CONFIG, name), "scores/{pack}.json")),
+        curves=shown("gap", gap_files),
+        record=again_unless(f"{ROOT}/figures/{{figure}}.json", drawing_figure),
     output:
         pdf=f"{ROOT}/figures/{{figure}}.pdf",
         png=report(f"{ROOT}/figures/{{figure}}.png", caption="../report/figure.rst", category="Figures"),
+        report=f"{ROOT}/figures/{{figure}}.json",
     params:
-        job=lambda w: as_json(jobs.figure_job(CONFIG, w.figure)),
+        job=as_json(drawing_figure),
     log:
         f"{LOG}/figures/{{figure}}.log",
     benchmark:
@@ -26,5 +29,6 @@ rule figure:
     message:
         "Drawing {wildcards.figure}"
     shell:
-        "exec python -m sadpm.stages.figure --params {params.job:q} --samples {input.samples} --data {input.data}"
-        " --scores {input.scores} --curves {input.curves} --pdf {output.pdf} --png {output.png} 2> {log}"
+        "exec python -m sadpm.stages.figure --params {params.job:q} --samples {input.samples:q}"
+        " --sample-reports {input.reports:q} --data {input.data:q} --scores {input.scores:q}"
+        " --curves {input.curves:q} --pdf {output.pdf:q} --png {output.png:q} --report {output.report:q} 2> {log:q}"

@@ -3,31 +3,29 @@
 
 rule measure_gap:
     input:
-        images=f"{DATA}/images.npy",
-        model=[f"{ROOT}/{RUN}/{file}" for file in MODEL],
+        images=images_of,
+        model=MODEL,
+        record=again_unless(f"{GAP}.json", measuring_gap),
     output:
         curve=f"{GAP}.csv",
         report=f"{GAP}.json",
     params:
-        job=lambda w: as_json(
-            jobs.GapJob(
-                schedule=CONFIG.schedule, start=int(w.start), num_images=int(w.num_images), seed=int(w.seed)
-            )
-        ),
+        job=as_json(measuring_gap),
         model=lambda w, input: folder_of(input.model),
+        about=about,
     log:
-        f"{LOG}/{RUN}/measure_gap-start{{start}}-images{{num_images}}.log",
+        f"{LOG}/{{run}}/measure_gap-start{{start}}-images{{num_images}}.log",
     benchmark:
-        f"{BENCHMARK}/{RUN}/measure_gap-start{{start}}-images{{num_images}}.tsv"
+        f"{BENCHMARK}/{{run}}/measure_gap-start{{start}}-images{{num_images}}.tsv"
     threads: 1
     resources:
         mem_mb=memory(4000, copies=2),
         runtime=lambda w, attempt: growing(120, attempt),
-        gpu=lambda w: gpu_of(w.dataset),
+        gpu=gpu_of,
     conda:
         "../../environment.yml"
     message:
-        "Measuring the estimation gap of {wildcards.model} on {wildcards.dataset}, seed {wildcards.seed}"
+        "Measuring the estimation gap of {params.about}"
     shell:
-        "exec python -m sadpm.stages.measure_gap --params {params.job:q} --images {input.images}"
-        " --model {params.model} --curve {output.curve} --report {output.report} 2> {log}"
+        "exec python -m sadpm.stages.measure_gap --params {params.job:q} --images {input.images:q}"
+        " --model {params.model:q} --curve {output.curve:q} --report {output.report:q} 2> {log:q}"

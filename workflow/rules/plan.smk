@@ -10,11 +10,13 @@ rule plan:
             for dataset in CONFIG.datasets.values()
             if dataset.source.kind == "array" and Path(dataset.source.path).exists()
         ],
+        record=again_unless(f"{ROOT}/plan.json", planning),
     output:
         markdown=f"{ROOT}/plan.md",
         csv=f"{ROOT}/plan.csv",
+        report=f"{ROOT}/plan.json",
     params:
-        job=as_json(CONFIG),
+        job=as_json(planning),
     log:
         f"{LOG}/plan.log",
     benchmark:
@@ -28,5 +30,5 @@ rule plan:
     message:
         f"Planning {CONFIG.experiment}"
     shell:
-        "exec python -m sadpm.stages.plan --params {params.job:q} --throughput {input.throughput}"
-        " --markdown {output.markdown} --csv {output.csv} 2> {log}"
+        "exec python -m sadpm.stages.plan --params {params.job:q} --throughput {input.throughput:q}"
+        " --markdown {output.markdown:q} --csv {output.csv:q} --report {output.report:q} 2> {log:q}"

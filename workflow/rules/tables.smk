@@ -4,14 +4,16 @@
 rule table:
     localrule: True
     input:
-        scores=lambda w: score_files(grid.table_cells(CONFIG, w.table)),
+        scores=lambda w: pack_files(grid.table_cells(CONFIG, w.table), "scores/{pack}.json"),
         published=lambda w: published_values(),
+        record=again_unless(f"{ROOT}/tables/{{table}}.json", writing_table),
     output:
         csv=report(f"{ROOT}/tables/{{table}}.csv", caption="../report/table.rst", category="Tables"),
         tex=f"{ROOT}/tables/{{table}}.tex",
         markdown=f"{ROOT}/tables/{{table}}.md",
+        report=f"{ROOT}/tables/{{table}}.json",
     params:
-        job=lambda w: as_json(jobs.table_job(CONFIG, w.table)),
+        job=as_json(writing_table),
     log:
         f"{LOG}/tables/{{table}}.log",
     benchmark:
@@ -25,5 +27,6 @@ rule table:
     message:
         "Writing {wildcards.table}"
     shell:
-        "exec python -m sadpm.stages.table --params {params.job:q} --scores {input.scores}"
-        " --published {input.published} --csv {output.csv} --tex {output.tex} --markdown {output.markdown} 2> {log}"
+        "exec python -m sadpm.stages.table --params {params.job:q} --scores {input.scores:q}"
+        " --published {input.published:q} --csv {output.csv:q} --tex {output.tex:q}"
+        " --markdown {output.markdown:q} --report {output.report:q} 2> {log:q}"

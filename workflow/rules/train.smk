@@ -3,54 +3,56 @@
 
 rule train:
     wildcard_constraints:
-        run=runs_of(imported=False),
+        run=runs_where(lambda dataset, model: dataset not in CONFIG.models[model].checkpoint),
     input:
-        images=lambda w: images_of(w.run),
+        images=images_of,
+        record=again_unless(f"{RUN}/training.json", training),
     output:
-        model=[f"{ROOT}/{{run}}/{file}" for file in MODEL],
-        losses=f"{ROOT}/{{run}}/log.csv",
-        report=f"{ROOT}/{{run}}/training.json",
+        model=MODEL,
+        losses=f"{RUN}/log.csv",
+        report=f"{RUN}/training.json",
     params:
-        job=lambda w: as_json(jobs.train_job(CONFIG, *jobs.parse_run(w.run))),
+        job=as_json(training),
         model=lambda w, output: folder_of(output.model),
-        about=lambda w: about(w.run),
+        about=about,
         checkpoints=f"{CHECKPOINTS}/{{run}}/train",
     log:
         f"{LOG}/{{run}}/train.log",
     benchmark:
         f"{BENCHMARK}/{{run}}/train.tsv"
-    threads: lambda w: processes_of(w.run)
+    threads: processes_of
     priority: 10
     resources:
-        mem_mb=lambda w, input, attempt: memory(4000, copies=2)(w, input, attempt) * processes_of(w.run),
+        mem_mb=lambda w, input, attempt: memory(4000, copies=2)(w, input, attempt) * processes_of(w),
         runtime=24 * 60,
-        gpu=lambda w: gpus_of(w.run),
+        gpu=lambda w: dataset_of(w).gpus,
         checkpoint_seconds=CONFIG.checkpoint_seconds,
     conda:
         "../../environment.yml"
     message:
         "Training {params.about}"
     shell:
-        "exec python -m sadpm.stages.train --params {params.job:q} --images {input.images}"
-        " --model {params.model} --log {output.losses} --report {output.report}"
-        " --checkpoints {params.checkpoints} --checkpoint-seconds {resources.checkpoint_seconds}"
-        " --processes {resources.gpu} 2> {log}"
+        "exec python -m sadpm.stages.train --params {params.job:q} --images {input.images:q}"
+        " --model {params.model:q} --log {output.losses:q} --report {output.report:q}"
+        " --checkpoints {params.checkpoints:q} --checkpoint-seconds {resources.checkpoint_seconds}"
+        " --processes {resources.gpu} 2> {log:q}"
 
 
 rule import_model:
     wildcard_constraints:
-        run=runs_of(imported=True),
+        run=runs_where(lambda dataset, model: dataset in CONFIG.models[model].checkpoint),
     input:
-        images=lambda w: images_of(w.run),
-        checkpoint=lambda w: checkpoint_of(w.run),
+        images=images_of,
+        checkpoint=checkpoint_of,
+        record=again_unless(f"{RUN}/training.json", importing),
     output:
-        model=[f"{ROOT}/{{run}}/{file}" for file in MODEL],
-        losses=f"{ROOT}/{{run}}/log.csv",
-        report=f"{ROOT}/{{run}}/training.json",
+        model=MODEL,
+        losses=f"{RUN}/log.csv",
+        report=f"{RUN}/training.json",
     params:
-        job=lambda w: as_json(jobs.import_job(CONFIG, *jobs.parse_run(w.run)[:2])),
+        job=as_json(importing),
         model=lambda w, output: folder_of(output.model),
-        about=lambda w: about(w.run),
+        about=about,
     log:
         f"{LOG}/{{run}}/import_model.log",
     benchmark:
@@ -65,5 +67,5 @@ rule import_model:
     message:
         "Importing {params.about}"
     shell:
-        "exec python -m sadpm.stages.import_model --params {params.job:q} --images {input.images}"
-        " --model {params.model} --log {output.losses} --report {output.report} 2> {log}"
+        "exec python -m sadpm.stages.import_model --params {params.job:q} --images {input.images:q}"
+        " --model {params.model:q} --log {output.losses:q} --report {output.report:q} 2> {log:q}"

@@ -47,6 +47,7 @@ from sadpm.config.section import (
     Name,
     Once,
     SamplerName,
+    SamplesPerJob,
     Section,
     Seed,
     nearest,
@@ -87,6 +88,7 @@ __all__ = [
     "SamplerConfig",
     "SamplerName",
     "SamplesFigure",
+    "SamplesPerJob",
     "ScheduleConfig",
     "Section",
     "SequenceConfig",
@@ -108,7 +110,7 @@ class Config(Section):
     experiment: Name
     results: ConfigPath = "results"
     seeds: Once[Seed] = (0,)
-    job_steps: int = Field(0, ge=0)
+    samples_per_job: SamplesPerJob = "cell"
     checkpoint_seconds: int = Field(600, ge=0)
     checkpoints: ConfigPath | None = None
     published: ConfigPath | None = None

@@ -16,6 +16,7 @@ SamplerName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._]*$")]
 Metric = Literal["fd", "is", "kid", "precision", "recall"]
 Extractor = Literal["classifier", "pixels", "inception"]
 CovarianceKind = Literal["fixed", "analytic", "npr", "sn"]
+SamplesPerJob = Literal["cell", "row", "covariance", "model"]
 
 # A table's CSV holds seeds as 64-bit integers, and names of files hold their digits alone.
 Seed = Annotated[int, Field(ge=0, lt=2**63)]

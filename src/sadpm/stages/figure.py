@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sadpm.artifacts import UserError, read_json, write_atomically
+from sadpm.artifacts import UserError, provenance, write_atomically, write_json
 from sadpm.config import GapFigure, IllustrationFigure, QualityFigure, SamplesFigure
-from sadpm.data import load_pixels
+from sadpm.data import Pixels, load_pixels, load_samples
 from sadpm.figures import Curve, gap_curves, quality, sample_grid, save
+from sadpm.grid import Cell
 from sadpm.jobs import FigureJob, TableJob
+from sadpm.records import entries
 from sadpm.stages import command
 
 if TYPE_CHECKING:
@@ -25,19 +28,27 @@ def figure(
     params: FigureJob,
     pdf: Path,
     png: Path,
+    report: Path,
     samples: Sequence[Path] = (),
+    sample_reports: Sequence[Path] = (),
     data: Sequence[Path] = (),
     scores: Sequence[Path] = (),
     curves: Sequence[Path] = (),
 ) -> None:
-    """Write one figure; samples and scores come in the order of the job's cells, curves in that of its curves."""
-    drawing = draw(params, samples, data, scores, curves)
+    """Write one figure and a report; samples and scores hold at least the job's cells, curves are in its order."""
+    drawing = draw(params, samples, sample_reports, data, scores, curves)
     write_atomically(pdf, partial(save, drawing, params.figure.title, kind="pdf"))
     write_atomically(png, partial(save, drawing, params.figure.title, kind="png"))
+    write_json(report, {"provenance": provenance(params)})
 
 
 def draw(
-    params: FigureJob, samples: Sequence[Path], data: Sequence[Path], scores: Sequence[Path], curves: Sequence[Path]
+    params: FigureJob,
+    samples: Sequence[Path],
+    sample_reports: Sequence[Path],
+    data: Sequence[Path],
+    scores: Sequence[Path],
+    curves: Sequence[Path],
 ) -> Figure:
     """Read what the kind of figure needs, and draw it."""
     match params.figure:
@@ -47,8 +58,7 @@ def draw(
             return illustration(params.figure)
         case SamplesFigure():
             _expect(params, "images of the data set", data, 1)
-            _expect(params, "arrays of samples", samples, len(params.cells))
-            images = [load_pixels(path) for path in samples]
+            images = images_of(params, samples, sample_reports)
             return sample_grid(params.figure, params.cells, images, load_pixels(data[0]), params.labels)
         case GapFigure():
             _expect(params, "gap curves", curves, len(params.curves))
@@ -56,6 +66,20 @@ def draw(
             return gap_curves(params.figure, pairs, params.labels)
         case QualityFigure():
             return quality(params.figure, load_scores(params, params.figure, scores), params.labels)
+
+
+def images_of(params: FigureJob, samples: Sequence[Path], reports: Sequence[Path]) -> list[Pixels]:
+    """Return the images (n, H, W, C) of each of the job's cells."""
+    _expect(params, "reports of samples", reports, len(samples))
+    by_cell: dict[Cell, Pixels] = {}
+    for path, report in zip(samples, reports, strict=True):
+        cells, arrays = [Cell(**draw["cell"]) for draw in entries(report, "draws")], load_samples(path)
+        if len(cells) != len(arrays):
+            raise UserError(f"{path}: not the file that {report} describes; delete both to have them made again")
+        by_cell |= dict(zip(cells, arrays, strict=True))
+    if missing := [f"{cell.run}, {cell.draw}" for cell in params.cells if cell not in by_cell]:
+        raise UserError(f"{params.name}: no samples of {'; '.join(missing)}")
+    return [by_cell[cell] for cell in params.cells]
 
 
 def load_curve(path: Path) -> Curve:
@@ -78,7 +102,7 @@ def load_scores(params: FigureJob, figure: QualityFigure, scores: Sequence[Path]
     from sadpm.tables import long_table
 
     job = TableJob(name=params.name, title=figure.title, metric=figure.metric, cells=params.cells, labels=params.labels)
-    return long_table(job, map(read_json, scores))
+    return long_table(job, chain.from_iterable(entries(path, "scores") for path in scores))
 
 
 def _expect(params: FigureJob, what: str, paths: Sequence[Path], count: int) -> None:

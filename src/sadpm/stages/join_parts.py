@@ -1,42 +1,45 @@
 """Join the parts of samples that several jobs have drawn."""
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import IO, Any
 
-import numpy as np
-
-from sadpm.artifacts import UserError, read_json, sha256, write_atomically, write_json
-from sadpm.data import load_pixels
+from sadpm.artifacts import UserError, read_json, write_atomically, write_json
+from sadpm.data import Pixels, load_samples, write_samples
 from sadpm.jobs import SampleJob
 from sadpm.stages import command
 
 
 def join_parts(
-    params: SampleJob,
-    parts: Sequence[Path],
-    part_reports: Sequence[Path],
-    samples: Sequence[Path],
-    reports: Sequence[Path],
+    params: SampleJob, parts: Sequence[Path], part_reports: Sequence[Path], samples: Path, report: Path
 ) -> None:
-    """Write for each chain what one job would have written; the parts of one chain stand side by side.
+    """Write what one job would have written.
 
     Raises:
         UserError: the parts are not those of one set of samples.
     """
-    shards = len(parts) // len(samples)
-    for i, (chain, path, report) in enumerate(zip(params.chains, samples, reports, strict=True)):
-        of_chain = slice(i * shards, (i + 1) * shards)
-        chain_only = params.model_copy(update={"chains": (chain,)})
-        images = np.concatenate([load_pixels(part) for part in parts[of_chain]])
-        facts = joined([read_json(file) for file in part_reports[of_chain]], chain_only)
-        if len(images) != params.num_samples:
-            raise UserError(f"{path}: its parts hold {len(images)} images, not {params.num_samples}; delete them")
-        write_atomically(path, partial(np.save, arr=images))
-        write_json(report, {**facts, "sha256": sha256(path)})
+    facts = joined([read_json(path) for path in part_reports], params)
+    arrays = [load_samples(path) for path in parts]
+    sizes = [(len(array), *array.shape[2:]) for array in arrays]
+    if sizes != [(len(params.chains), *arrays[0].shape[2:])] * len(arrays):
+        raise UserError(f"{samples}: its parts hold other numbers of cells, or images of other sizes; delete them")
+    if (count := sum(array.shape[1] for array in arrays)) != params.num_samples:
+        raise UserError(f"{samples}: its parts hold {count} images, not {params.num_samples}; delete them")
+
+    def images_of(cell: int) -> Iterator[Pixels]:
+        return (array[cell] for array in arrays)
+
+    def write(file: IO[bytes]) -> None:
+        whole = (len(params.chains), params.num_samples, *arrays[0].shape[2:])
+        hashes = write_samples(file, whole, map(images_of, range(len(params.chains))))
+        for draw, content in zip(facts["draws"], hashes, strict=True):
+            draw["sha256"] = content
+
+    write_atomically(samples, write)
+    write_json(report, facts)
 
 
-def joined(reports: Sequence[dict], job: SampleJob) -> dict:
+def joined(reports: Sequence[dict[str, Any]], job: SampleJob) -> dict[str, Any]:
     """Return the report of the whole: seconds add up, and all else must agree."""
     origins = [report["provenance"] for report in reports]
     expected = [job.model_copy(update={"shard": (i, len(reports))}) for i in range(len(reports))]
@@ -44,10 +47,13 @@ def joined(reports: Sequence[dict], job: SampleJob) -> dict:
         raise UserError("the parts were drawn with other parameters, or are not all there; delete them")
     if any(origin["inputs"] != origins[0]["inputs"] for origin in origins):
         raise UserError("the parts were drawn from different models; delete them")
+    draws = [
+        {**same_draw[0], "seconds": sum(draw["seconds"] for draw in same_draw)}
+        for same_draw in zip(*(report["draws"] for report in reports), strict=True)
+    ]
     devices = sorted({report["device"] for report in reports})
     origin = {**origins[0], "job": job.model_dump(mode="json", by_alias=True)}
-    seconds = sum(report["seconds"] for report in reports)
-    return {**reports[0], "seconds": seconds, "device": ", ".join(devices), "provenance": origin}
+    return {"device": ", ".join(devices), "draws": draws, "provenance": origin}
 
 
 if __name__ == "__main__":

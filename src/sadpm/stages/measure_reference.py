@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from sadpm.artifacts import UserError, sha256, write_atomically
+from sadpm.artifacts import UserError, provenance, sha256, write_atomically, write_json
 from sadpm.config import Metric
 from sadpm.data import load_pixels
 from sadpm.extractors import KEEP_FEATURES, create_extractors, measure_all
@@ -15,11 +15,12 @@ from sadpm.stages import command
 def measure_reference(
     params: ReferenceJob,
     reference: Path,
+    report: Path,
     images: Sequence[Path] = (),
     weights: Sequence[Path] = (),
     published: Sequence[Path] = (),
 ) -> None:
-    """Write mean and covariance of the features, the features if a metric needs them, and what they were made with.
+    """Write mean and covariance of the features, the features if a metric needs them, and a report.
 
     One of images (``images.npy``) and published (an npz with ``mu`` and ``sigma``) is needed; weights is the
     classifier, for the extractor of that name.
@@ -29,6 +30,8 @@ def measure_reference(
     classifier = weights[0] if weights else None
     found = _import(params, published[0]) if published else _measure(params, images[0], classifier)
     write_atomically(reference, found.save)
+    given = {"published": published[0]} if published else {"images": images[0]}
+    write_json(report, {"provenance": provenance(params, **given)})
 
 
 def _measure(params: ReferenceJob, images: Path, classifier: Path | None) -> Reference:

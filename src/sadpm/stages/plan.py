@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from sadpm.artifacts import UserError, read_json, write_text
+from sadpm.artifacts import UserError, provenance, read_json, write_json, write_text
 from sadpm.config import Config, ConfigError
 from sadpm.plan import EVERYTHING, Cost, Row, Throughput, plan_rows
 from sadpm.stages import command
@@ -31,7 +31,7 @@ HEADINGS = ("jobs", "network calls", "FLOPs", "hours", "disk")
 PREFIXES = ("", "k", "M", "G", "T", "P", "E", "Z", "Y")
 
 
-def plan(params: Config, markdown: Path, csv: Path, throughput: Sequence[Path] = ()) -> None:
+def plan(params: Config, markdown: Path, csv: Path, report: Path, throughput: Sequence[Path] = ()) -> None:
     """Write the plan as Markdown and CSV, and print its first part; ``throughput`` is at most one measurement."""
     speed = read_throughput(throughput[0]) if throughput else Throughput.assumed(params)
     try:
@@ -44,6 +44,7 @@ def plan(params: Config, markdown: Path, csv: Path, throughput: Sequence[Path] =
     )
     write_text(markdown, f"{summary}\n\n{details}\n")
     write_text(csv, as_csv(rows, speed))
+    write_json(report, {"provenance": provenance(params)})
     print(f"{summary}\n\n{markdown} has it by rule and data set, {csv} all numbers.")
 
 

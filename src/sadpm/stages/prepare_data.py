@@ -8,7 +8,7 @@ from typing import IO
 
 import numpy as np
 
-from sadpm.artifacts import UserError, write_atomically, write_json
+from sadpm.artifacts import UserError, provenance, write_atomically, write_json
 from sadpm.jobs import DataJob
 from sadpm.progress import progress
 from sadpm.sources import ImageStream, open_source
@@ -39,6 +39,7 @@ def prepare_data(params: DataJob, images: Path, labels: Path, description: Path)
         "sha256": checksum,
         "num_classes": len(np.unique(classes)),
         "class_names": list(stream.class_names),
+        "provenance": provenance(params),
     }
     write_json(description, facts)
 

@@ -1,15 +1,14 @@
-"""Draw sets of samples of one model: by several samplers, covariances and numbers of steps."""
+"""Draw samples of one model: by several samplers, covariances and numbers of steps."""
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from sadpm.artifacts import UserError, provenance, sha256, write_atomically, write_json
+from sadpm.artifacts import UserError, provenance, write_atomically, write_json
+from sadpm.data import write_samples
 from sadpm.device import device_name, select_device
 from sadpm.diffusion.samplers import DDIMStep, DDPMStep, ReverseStep, Step, pixel_variance, reverse_process, to_uint8
 from sadpm.diffusion.schedule import NoiseSchedule
@@ -24,36 +23,45 @@ from sadpm.stages import command
 def sample(
     params: SampleJob,
     model: Path,
-    samples: Sequence[Path],
-    reports: Sequence[Path],
+    samples: Path,
+    report: Path,
     checkpoints: Path,
     covariances: Sequence[Path] = (),
     checkpoint_seconds: int = 600,
 ) -> None:
-    """Write (n, H, W, C) uint8 images and a report for each chain; ``covariances`` are files named by their kind.
+    """Write uint8 images (cells, n, H, W, C) and a report; ``covariances`` are files named by their kind.
 
-    Nothing is written before all chains are finished: the workflow deletes what a failed job has written.
+    Nothing is written before all cells are finished, because the workflow deletes what a failed job has written. Until
+    then their images are in the checkpoints, and those of one cell at a time in memory.
     """
     device = select_device()
     schedule = NoiseSchedule.create(**params.schedule.model_dump())
     unet = load_network(model, device)
     shape = (unet.in_channels, unet.sample_size, unet.sample_size)
     fitted = {path.stem: path for path in covariances}
-    finished: list[tuple[Tensor, dict[str, Any], Checkpoints]] = []
-    for chain, path in zip(params.chains, samples, strict=True):
-        covariance = fitted.get(chain.covariance.kind)
-        predict = Predictor(unet, schedule, chain.covariance, covariance, clip=chain.recipe.clip_sample)
+    origin = provenance(params, model=model, **fitted)
+    part = ".part{}-of-{}".format(*params.shard) if params.shard != (0, 1) else ""
+    draws: list[dict[str, Any]] = []
+    finished: list[Checkpoints] = []
+    for chain in params.chains:
+        kind = chain.covariance.kind
+        predict = Predictor(unet, schedule, chain.covariance, fitted.get(kind), clip=chain.recipe.clip_sample)
+        inputs = {name: origin["inputs"][name] for name in ("model", kind) if name in origin["inputs"]}
         chain_only = params.model_copy(update={"chains": (chain,)})
-        origin = provenance(chain_only, model=model, **({"covariance": covariance} if covariance else {}))
-        saved = Checkpoints(checkpoints / path.stem, chain_only, checkpoint_seconds, **origin["inputs"])
-        images = draw_images(params, chain, predict, shape, schedule, device, saved)
-        facts = {"network_calls": chain.steps, "seconds": saved.seconds, "device": device_name(device)}
-        finished.append((images, {**facts, "provenance": origin}, saved))
+        saved = Checkpoints(checkpoints / f"{chain.cell.draw}{part}", chain_only, checkpoint_seconds, **inputs)
+        draw_images(params, chain, predict, shape, schedule, device, saved)
+        draws.append({"cell": chain.cell.as_dict(), "network_calls": chain.steps, "seconds": saved.seconds})
+        finished.append(saved)
 
-    for (images, facts, _), path, report in zip(finished, samples, reports, strict=True):
-        write_atomically(path, partial(np.save, arr=images.numpy()))
-        write_json(report, {**facts, "sha256": sha256(path)})
-    for _, _, saved in finished:
+    def write(file: IO[bytes]) -> None:
+        whole = (len(draws), sum(map(len, params.batches())), *shape[1:], shape[0])
+        hashes = write_samples(file, whole, ([saved.last()["drawn"].numpy()] for saved in finished))
+        for draw, content in zip(draws, hashes, strict=True):
+            draw["sha256"] = content
+
+    write_atomically(samples, write)
+    write_json(report, {"device": device_name(device), "draws": draws, "provenance": origin})
+    for saved in finished:
         saved.remove()
 
 
@@ -65,10 +73,11 @@ def draw_images(
     schedule: NoiseSchedule,
     device: torch.device,
     saved: Checkpoints,
-) -> Tensor:
+) -> None:
     """Run the reverse process for the job's images, some at once; ``shape`` is (C, H, W).
 
-    Goes on in the middle of a chain where an earlier try was left. Returns (n, H, W, C) uint8 on the CPU.
+    Goes on in the middle of a chain where an earlier try was left. The images are in the state that is saved last:
+    ``drawn``, (n, H, W, C) uint8.
 
     Raises:
         UserError: a finished image, or one that would go into a checkpoint, is not finite.
@@ -98,7 +107,6 @@ def draw_images(
             if j == chain.steps - 1:
                 check_finite(x, chain)
                 images.append(to_uint8(x).cpu())
-    return torch.cat(images)
 
 
 def check_finite(x: Tensor, chain: Chain) -> None:

@@ -1,13 +1,14 @@
-"""Score sets of samples of one model."""
+"""Score the samples of one model."""
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sadpm.artifacts import UserError, code_version, read_json, sha256, write_json
+from sadpm.artifacts import UserError, provenance, read_json, sha256, write_json
 from sadpm.config import Metric
-from sadpm.data import load_pixels
+from sadpm.data import load_samples
 from sadpm.extractors import (
     INCEPTION_FEATURES,
     KEEP_FEATURES,
@@ -35,10 +36,10 @@ LABELS: Mapping[str, Mapping[Metric, str]] = {
 
 def score(
     params: ScoreJob,
-    samples: Sequence[Path],
-    reports: Sequence[Path],
+    samples: Path,
+    report: Path,
     reference: Path,
-    scores: Sequence[Path],
+    scores: Path,
     weights: Sequence[Path] = (),
     images: Sequence[Path] = (),
 ) -> None:
@@ -50,20 +51,29 @@ def score(
     classifier = weights[0] if weights else None
     extractors = create_extractors(params.extractor, params.metrics, classifier, params.weights)
     real = checked_reference(reference, extractors, images)
-    for draw, recipe, path, report, out in zip(params.draws, params.recipes, samples, reports, scores, strict=True):
-        sampling, pixels = read_json(report), load_pixels(path)
-        if sampling["sha256"] != sha256(path):
-            raise UserError(f"{path}: not the file that {report} describes; delete both to have them made again")
-        cell = Cell(params.dataset, params.model, params.seed, draw.sampler, draw.covariance, draw.steps)
-        inputs = {"samples": sampling["sha256"], **sampling["provenance"]["inputs"], "reference": sha256(reference)}
+    made, sampling, pixels = provenance(params, reference=reference), read_json(report), load_samples(samples)
+    drawn = sampling["provenance"]
+    if [Cell(**draw["cell"]) for draw in sampling["draws"]] != list(params.cells) or len(pixels) != len(params.cells):
+        raise UserError(f"{samples}: holds other cells than are to be scored; delete it to have it made again")
+    contents = []
+    for recipe, found, draw, chain in zip(
+        params.recipes, pixels, sampling["draws"], drawn["job"]["chains"], strict=True
+    ):
+        if draw["sha256"] != hashlib.sha256(found).hexdigest():
+            raise UserError(f"{samples}: not the file that {report} describes; delete both to have them made again")
+        kind = chain["covariance"]["kind"]
+        covariance = {"covariance": drawn["inputs"][kind]} if kind in drawn["inputs"] else {}
+        inputs = {"samples": draw["sha256"], "model": drawn["inputs"]["model"], **covariance, **made["inputs"]}
         content = {
-            "cell": cell.as_dict(),
-            "recipe": {"name": recipe, **recipe_of(sampling)},
-            "metrics": checked_metrics(path, pixels, extractors, real),
-            **{key: sampling[key] for key in ("network_calls", "seconds", "device")},
-            "provenance": {"code": code_version(), "sampling": sampling["provenance"], "inputs": inputs},
+            "cell": draw["cell"],
+            "recipe": {"name": recipe, **recipe_of(chain)},
+            "metrics": checked_metrics(f"{samples}: {Cell(**draw['cell']).draw}", found, extractors, real),
+            **{key: draw[key] for key in ("network_calls", "seconds")},
+            "device": sampling["device"],
+            "provenance": {"code": made["code"], "inputs": inputs},
         }
-        write_json(out, content)
+        contents.append(content)
+    write_json(scores, {"scores": contents, "provenance": {**made, "sampling": drawn}})
 
 
 def checked_reference(path: Path, extractors: Mapping[Metric, FeatureExtractor], images: Sequence[Path]) -> Reference:
@@ -92,9 +102,9 @@ def checked_reference(path: Path, extractors: Mapping[Metric, FeatureExtractor],
 
 
 def checked_metrics(
-    path: Path, images: Pixels, extractors: Mapping[Metric, FeatureExtractor], reference: Reference
+    what: str, images: Pixels, extractors: Mapping[Metric, FeatureExtractor], reference: Reference
 ) -> dict[Metric, dict[str, Any]]:
-    """Return the metrics of the images of a file, each a number that can be relied on.
+    """Return the metrics of the images of a cell, each a number that can be relied on; ``what`` is for messages.
 
     Raises:
         UserError: they can't be computed, or one of them is not finite.
@@ -102,10 +112,10 @@ def checked_metrics(
     try:
         metrics = metrics_of(images, extractors, reference)
     except ValueError as error:
-        raise UserError(f"{path}: can't be scored: {error}") from error
+        raise UserError(f"{what}: can't be scored: {error}") from error
     for result in metrics.values():
         if not math.isfinite(result["value"]):
-            raise UserError(f"{path}: its {result['label']} is {result['value']}; look at the samples and features")
+            raise UserError(f"{what}: its {result['label']} is {result['value']}; look at the samples and features")
     return metrics
 
 
@@ -174,9 +184,8 @@ def _notes(metric: Metric, extractor: FeatureExtractor, n: int, reference: Refer
     return notes
 
 
-def recipe_of(sampling: dict[str, Any]) -> dict[str, Any]:
-    """Return how the chain was run, from the report of the sampling job."""
-    (chain,) = sampling["provenance"]["job"]["chains"]
+def recipe_of(chain: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how a chain was run, from the report of the sampling job."""
     recipe = chain["recipe"]
     pixels = recipe["max_variance_pixels"].get(chain["sampler"]["family"])
     return {"timesteps": recipe["timesteps"], "clip_sample": recipe["clip_sample"], "max_variance_pixels": pixels}

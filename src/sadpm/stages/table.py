@@ -2,20 +2,28 @@
 
 import sys
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
-from sadpm.artifacts import read_json, write_text
+from sadpm.artifacts import provenance, write_json, write_text
 from sadpm.jobs import TableJob
 from sadpm.published import beside, load_published, unused
+from sadpm.records import entries
 from sadpm.stages import command
 from sadpm.tables import from_csv, long_table, to_latex, to_markdown
 
 
 def table(
-    params: TableJob, scores: Sequence[Path], csv: Path, tex: Path, markdown: Path, published: Sequence[Path] = ()
+    params: TableJob,
+    scores: Sequence[Path],
+    csv: Path,
+    tex: Path,
+    markdown: Path,
+    report: Path,
+    published: Sequence[Path] = (),
 ) -> None:
-    """Write one table in three forms; ``published`` is the user's file of published values, if there is one."""
-    frame = long_table(params, map(read_json, scores))
+    """Write one table in three forms, and a report; ``published`` is the user's file of published values, if any."""
+    frame = long_table(params, chain.from_iterable(entries(path, "scores") for path in scores))
     for path in published:
         values = load_published(path).values()
         frame = beside(frame, values)
@@ -26,6 +34,7 @@ def table(
     write_text(csv, text)
     write_text(tex, to_latex(frame, params.title, params.labels))
     write_text(markdown, to_markdown(frame, params.title, params.labels))
+    write_json(report, {"provenance": provenance(params)})
 
 
 if __name__ == "__main__":
