@@ -32,7 +32,8 @@ rule fit_covariances:
     message:
         "Fitting covariances to {wildcards.model} on {wildcards.dataset}, seed {wildcards.seed}"
     shell:
-        "exec python -m sadpm.stages.fit_covariances --params {params.job:q} --images {input.images}"
+        f"{STAGES}.fit_covariances"
+        " --params {params.job:q} --images {input.images}"
         " --model {params.model} --analytic {output.analytic} --npr {output.npr} --sn {output.sn}"
         " --report {output.report} --checkpoints {params.checkpoints}"
         " --checkpoint-seconds {resources.checkpoint_seconds} 2> {log}"

@@ -23,7 +23,8 @@ rule prepare_data:
     message:
         "Preparing the images of {wildcards.dataset}"
     shell:
-        "exec python -m sadpm.stages.prepare_data --params {params.job:q}"
+        f"{STAGES}.prepare_data"
+        " --params {params.job:q}"
         " --images {output.images} --labels {output.labels} --description {output.description} 2> {log}"
 
 
@@ -49,7 +50,8 @@ rule train_classifier:
     message:
         "Training the classifier that scores samples of {wildcards.dataset}"
     shell:
-        "exec python -m sadpm.stages.train_classifier --params {params.job:q}"
+        f"{STAGES}.train_classifier"
+        " --params {params.job:q}"
         " --images {input.images} --labels {input.labels} --weights {output.weights} --report {output.report} 2> {log}"
 
 
@@ -76,6 +78,7 @@ rule measure_reference:
     message:
         "Measuring the real images of {wildcards.dataset}"
     shell:
-        "exec python -m sadpm.stages.measure_reference --params {params.job:q}"
+        f"{STAGES}.measure_reference"
+        " --params {params.job:q}"
         " --images {input.images} --weights {input.weights} --published {input.published}"
         " --reference {output.reference} 2> {log}"

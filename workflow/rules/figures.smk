@@ -26,5 +26,6 @@ rule figure:
     message:
         "Drawing {wildcards.figure}"
     shell:
-        "exec python -m sadpm.stages.figure --params {params.job:q} --samples {input.samples} --data {input.data}"
+        f"{STAGES}.figure"
+        " --params {params.job:q} --samples {input.samples} --data {input.data}"
         " --scores {input.scores} --curves {input.curves} --pdf {output.pdf} --png {output.png} 2> {log}"

@@ -29,5 +29,6 @@ rule measure_gap:
     message:
         "Measuring the estimation gap of {wildcards.model} on {wildcards.dataset}, seed {wildcards.seed}"
     shell:
-        "exec python -m sadpm.stages.measure_gap --params {params.job:q} --images {input.images}"
+        f"{STAGES}.measure_gap"
+        " --params {params.job:q} --images {input.images}"
         " --model {params.model} --curve {output.curve} --report {output.report} 2> {log}"

@@ -28,5 +28,6 @@ rule plan:
     message:
         f"Planning {CONFIG.experiment}"
     shell:
-        "exec python -m sadpm.stages.plan --params {params.job:q} --throughput {input.throughput}"
+        f"{STAGES}.plan"
+        " --params {params.job:q} --throughput {input.throughput}"
         " --markdown {output.markdown} --csv {output.csv} 2> {log}"

@@ -36,7 +36,8 @@ for job, part in {"sample": "", "sample_part": ".part{shard}-of-{shards}"}.items
             message:
                 "Sampling {params.about}"
             shell:
-                "exec python -m sadpm.stages.sample --params {params.job:q} --model {params.model}"
+                f"{STAGES}.sample"
+                " --params {params.job:q} --model {params.model}"
                 " --covariances {input.covariances} --samples {output.samples} --reports {output.reports}"
                 " --checkpoints {params.checkpoints} --checkpoint-seconds {resources.checkpoint_seconds} 2> {log}"
 
@@ -70,5 +71,6 @@ for suffix, label, draws, runs in packs(lambda run: shards_of(run) > 1):
         message:
             "Joining the parts of {wildcards.run}"
         shell:
-            "exec python -m sadpm.stages.join_parts --params {params.job:q} --parts {input.samples}"
+            f"{STAGES}.join_parts"
+            " --params {params.job:q} --parts {input.samples}"
             " --part-reports {input.reports} --samples {output.samples} --reports {output.reports} 2> {log}"

@@ -34,6 +34,7 @@ for suffix, label, draws, runs in packs():
         message:
             "Scoring {wildcards.run}: {params.about}"
         shell:
-            "exec python -m sadpm.stages.score --params {params.job:q} --samples {input.samples}"
+            f"{STAGES}.score"
+            " --params {params.job:q} --samples {input.samples}"
             " --reports {input.reports} --reference {input.reference} --weights {input.weights}"
             " --images {input.images} --scores {output.scores} 2> {log}"

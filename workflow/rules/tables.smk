@@ -25,5 +25,6 @@ rule table:
     message:
         "Writing {wildcards.table}"
     shell:
-        "exec python -m sadpm.stages.table --params {params.job:q} --scores {input.scores}"
+        f"{STAGES}.table"
+        " --params {params.job:q} --scores {input.scores}"
         " --published {input.published} --csv {output.csv} --tex {output.tex} --markdown {output.markdown} 2> {log}"

@@ -31,7 +31,8 @@ rule train:
     message:
         "Training {params.about}"
     shell:
-        "exec python -m sadpm.stages.train --params {params.job:q} --images {input.images}"
+        f"{STAGES}.train"
+        " --params {params.job:q} --images {input.images}"
         " --model {params.model} --log {output.losses} --report {output.report}"
         " --checkpoints {params.checkpoints} --checkpoint-seconds {resources.checkpoint_seconds}"
         " --processes {resources.gpu} 2> {log}"
@@ -65,5 +66,6 @@ rule import_model:
     message:
         "Importing {params.about}"
     shell:
-        "exec python -m sadpm.stages.import_model --params {params.job:q} --images {input.images}"
+        f"{STAGES}.import_model"
+        " --params {params.job:q} --images {input.images}"
         " --model {params.model} --log {output.losses} --report {output.report} 2> {log}"
