@@ -5,7 +5,7 @@ ENV := .venv
 BIN := $(ENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: tables test lint clean
+.PHONY: tables test lint lock clean
 tables: $(ENV)/installed
 	snakemake --cores $(CORES) tables figures
 
@@ -17,6 +17,13 @@ lint: $(ENV)/installed
 	ruff format --check .
 	mypy
 	snakemake --lint
+
+# After a change in pyproject.toml. What is locked keeps its version where it can; UPGRADE=--upgrade takes the newest.
+lock: $(ENV)/installed
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-header --no-annotate \
+		$(UPGRADE) pyproject.toml --output-file requirements.lock
+	{ sed '/- pip:/q' environment.yml; sed 's/^/      - /' requirements.lock; } > environment.new
+	mv environment.new environment.yml
 
 # uv, and compiled bytecode: the jobs of the workflow start three times as fast as with pip's defaults.
 $(ENV)/installed: requirements.lock pyproject.toml

@@ -32,7 +32,8 @@ rule fit_covariances:
     message:
         "Fitting covariances to {params.about}"
     shell:
-        "exec python -m sadpm.stages.fit_covariances --params {params.job:q} --images {input.images:q}"
+        f"{STAGES}.fit_covariances"
+        " --params {params.job:q} --images {input.images:q}"
         " --model {params.model:q} --analytic {output.analytic:q} --npr {output.npr:q} --sn {output.sn:q}"
         " --report {output.report:q} --checkpoints {params.checkpoints:q}"
         " --checkpoint-seconds {resources.checkpoint_seconds} 2> {log:q}"

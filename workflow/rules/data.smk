@@ -26,7 +26,8 @@ rule prepare_data:
     message:
         "Preparing the images of {wildcards.dataset}"
     shell:
-        "exec python -m sadpm.stages.prepare_data --params {params.job:q} --images {output.images:q}"
+        f"{STAGES}.prepare_data"
+        " --params {params.job:q} --images {output.images:q}"
         " --labels {output.labels:q} --description {output.description:q} 2> {log:q}"
 
 
@@ -53,7 +54,8 @@ rule train_classifier:
     message:
         "Training the classifier that scores samples of {wildcards.dataset}"
     shell:
-        "exec python -m sadpm.stages.train_classifier --params {params.job:q} --images {input.images:q}"
+        f"{STAGES}.train_classifier"
+        " --params {params.job:q} --images {input.images:q}"
         " --labels {input.labels:q} --weights {output.weights:q} --report {output.report:q} 2> {log:q}"
 
 
@@ -82,6 +84,7 @@ rule measure_reference:
     message:
         "Measuring the real images of {wildcards.dataset}"
     shell:
-        "exec python -m sadpm.stages.measure_reference --params {params.job:q} --images {input.images:q}"
+        f"{STAGES}.measure_reference"
+        " --params {params.job:q} --images {input.images:q}"
         " --weights {input.weights:q} --published {input.published:q}"
         " --reference {output.reference:q} --report {output.report:q} 2> {log:q}"

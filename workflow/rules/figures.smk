@@ -29,6 +29,7 @@ rule figure:
     message:
         "Drawing {wildcards.figure}"
     shell:
-        "exec python -m sadpm.stages.figure --params {params.job:q} --samples {input.samples:q}"
+        f"{STAGES}.figure"
+        " --params {params.job:q} --samples {input.samples:q}"
         " --sample-reports {input.reports:q} --data {input.data:q} --scores {input.scores:q}"
         " --curves {input.curves:q} --pdf {output.pdf:q} --png {output.png:q} --report {output.report:q} 2> {log:q}"

@@ -27,5 +27,6 @@ rule measure_gap:
     message:
         "Measuring the estimation gap of {params.about}"
     shell:
-        "exec python -m sadpm.stages.measure_gap --params {params.job:q} --images {input.images:q}"
+        f"{STAGES}.measure_gap"
+        " --params {params.job:q} --images {input.images:q}"
         " --model {params.model:q} --curve {output.curve:q} --report {output.report:q} 2> {log:q}"

@@ -30,5 +30,6 @@ rule plan:
     message:
         f"Planning {CONFIG.experiment}"
     shell:
-        "exec python -m sadpm.stages.plan --params {params.job:q} --throughput {input.throughput:q}"
+        f"{STAGES}.plan"
+        " --params {params.job:q} --throughput {input.throughput:q}"
         " --markdown {output.markdown:q} --csv {output.csv:q} --report {output.report:q} 2> {log:q}"

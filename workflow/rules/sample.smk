@@ -31,7 +31,8 @@ rule sample:
     message:
         "Sampling {wildcards.pack} of {params.about}"
     shell:
-        "exec python -m sadpm.stages.sample --params {params.job:q} --model {params.model:q}"
+        f"{STAGES}.sample"
+        " --params {params.job:q} --model {params.model:q}"
         " --covariances {input.covariances:q} --samples {output.samples:q} --report {output.report:q}"
         " --checkpoints {params.checkpoints:q} --checkpoint-seconds {resources.checkpoint_seconds} 2> {log:q}"
 
@@ -81,5 +82,6 @@ rule join_parts:
     message:
         "Joining the parts of {wildcards.pack} of {params.about}"
     shell:
-        "exec python -m sadpm.stages.join_parts --params {params.job:q} --parts {input.parts:q}"
+        f"{STAGES}.join_parts"
+        " --params {params.job:q} --parts {input.parts:q}"
         " --part-reports {input.reports:q} --samples {output.samples:q} --report {output.report:q} 2> {log:q}"

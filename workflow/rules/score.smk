@@ -28,6 +28,7 @@ rule score:
     message:
         "Scoring {wildcards.pack} of {params.about}"
     shell:
-        "exec python -m sadpm.stages.score --params {params.job:q} --samples {input.samples:q}"
+        f"{STAGES}.score"
+        " --params {params.job:q} --samples {input.samples:q}"
         " --report {input.report:q} --reference {input.reference:q} --weights {input.weights:q}"
         " --images {input.images:q} --scores {output.scores:q} 2> {log:q}"

@@ -27,6 +27,7 @@ rule table:
     message:
         "Writing {wildcards.table}"
     shell:
-        "exec python -m sadpm.stages.table --params {params.job:q} --scores {input.scores:q}"
+        f"{STAGES}.table"
+        " --params {params.job:q} --scores {input.scores:q}"
         " --published {input.published:q} --csv {output.csv:q} --tex {output.tex:q}"
         " --markdown {output.markdown:q} --report {output.report:q} 2> {log:q}"

@@ -32,7 +32,8 @@ rule train:
     message:
         "Training {params.about}"
     shell:
-        "exec python -m sadpm.stages.train --params {params.job:q} --images {input.images:q}"
+        f"{STAGES}.train"
+        " --params {params.job:q} --images {input.images:q}"
         " --model {params.model:q} --log {output.losses:q} --report {output.report:q}"
         " --checkpoints {params.checkpoints:q} --checkpoint-seconds {resources.checkpoint_seconds}"
         " --processes {resources.gpu} 2> {log:q}"
@@ -67,5 +68,6 @@ rule import_model:
     message:
         "Importing {params.about}"
     shell:
-        "exec python -m sadpm.stages.import_model --params {params.job:q} --images {input.images:q}"
+        f"{STAGES}.import_model"
+        " --params {params.job:q} --images {input.images:q}"
         " --model {params.model:q} --log {output.losses:q} --report {output.report:q} 2> {log:q}"
