@@ -43,6 +43,34 @@ def test_a_signal_during_work_is_noted_however_often_it_comes(number):
     assert (done.returncode, done.stdout) == (0, "saved\n"), done.stderr
 
 
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_ends_a_process_that_waits_in_c(number):
+    """A mutex that is locked twice keeps the thread for ever, and Python's handlers from running."""
+    body = """
+        import ctypes, threading
+        stop_when_asked()
+        lock, mutex = ctypes.CDLL(None).pthread_mutex_lock, ctypes.create_string_buffer(64)
+        lock(mutex)
+        threading.Timer(0.2, os.kill, (os.getpid(), int(sys.argv[1]))).start()
+        lock(mutex)
+    """
+    done = run(body, int(number))
+    assert done.returncode == STATUS
+    assert done.stderr == f"stopped by {number.name} with nothing to save\n"
+
+
+def test_a_signal_that_was_noted_ends_nothing_later():
+    body = """
+        stop_when_asked()
+        with StopRequest() as stop:
+            os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(2 * GRACE)
+        print("written")
+    """
+    done = run(body)
+    assert (done.returncode, done.stdout) == (0, "written\n"), done.stderr
+
+
 def test_after_the_work_a_signal_ends_the_process_again():
     body = """
         stop_when_asked()

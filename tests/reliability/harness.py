@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from holding import Hold
 from pydantic import BaseModel
+
+from holding import Hold
 
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1)
 """What a death may be, the worst kind twice as often."""

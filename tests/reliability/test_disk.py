@@ -4,8 +4,9 @@ import signal
 import subprocess
 
 import pytest
-from holding import Hold
 from test_kills import hashes, heads, sampling, training
+
+from holding import Hold
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import signal
 
 import pytest
 from harness import StageProcess
-from holding import Hold
 from tiny import HEADS, SCHEDULE, chain, covariance_outputs, sampling_job, training_job, training_outputs
 
+from holding import Hold
 from sadpm.artifacts import sha256
 from sadpm.jobs import CovarianceJob
 
