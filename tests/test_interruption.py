@@ -1,19 +1,22 @@
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
+from urllib.request import urlopen
 
 import pytest
 
 import sadpm.interruption as interruption
+from sadpm import stages
 from sadpm.interruption import SIGNALS, STATUS, Interrupted, StopRequest
 
 
 def run(body, *arguments):
     script = f"import os, signal, sys, time\nfrom sadpm.interruption import *\n{textwrap.dedent(body)}"
     command = [sys.executable, "-c", script, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -87,6 +90,20 @@ def test_a_stage_can_be_stopped_while_it_imports():
     script = "import runpy, sys; sys.argv[0] = '-m'; import sadpm.stages, signal; assert 'torch' not in sys.modules; "
     script += "signal.raise_signal(signal.SIGTERM)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == STATUS
+
+
+def test_a_download_from_a_server_that_says_nothing_fails(monkeypatch):
+    monkeypatch.setattr(stages, "SILENCE", 0.1)
+    with socket.create_server(("localhost", 0)) as silent:
+
+        def download() -> None:
+            urlopen(f"http://localhost:{silent.getsockname()[1]}")
+
+        try:
+            with pytest.raises(TimeoutError):
+                stages.command(download, [])
+        finally:
+            socket.setdefaulttimeout(None)
 
 
 def test_importing_the_stages_changes_no_handlers():

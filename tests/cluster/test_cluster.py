@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 from clone import RUNS, STEPS, Clone, kill_group
-from throwaway_slurm import ask, facts, has_ended, wait_until
+from throwaway_slurm import ask, facts, wait_until
 from tiny import training_outputs
 
 from sadpm.artifacts import read_json, sha256
@@ -75,7 +75,7 @@ def test_cancelled_and_failed_jobs_are_tried_again(slurm, local, clone):
         clone.held_process(cancelled)
         ask("scancel", clone.job_of(cancelled))
         first = clone.job_of(failing)
-        wait_until(lambda: has_ended(first), "a failure")
+        wait_until(lambda: facts(first)["JobState"] == "FAILED", "a failure")
         obstacle.unlink()
         clone.hold.release()
     assert len(clone.submitted()) >= 4
@@ -113,10 +113,9 @@ def test_a_job_whose_time_is_over_goes_on_in_another(slurm, local, clone):
     """SLURM signals three minutes before the end at most, and looks every 30 s."""
     with clone.on_cluster(report(RUN)):
         clone.held_process(RUN, step=20)
-        first = clone.job_of(RUN)
-        slurm.end_soon(first)
-        wait_until(lambda: has_ended(first), "the end of the job")
-        assert clone.steps_done(RUN) == 21  # A process that was not asked would still be in the step that is held.
+        slurm.end_soon(clone.job_of(RUN))
+        # A process that is not asked stays in the step that is held.
+        wait_until(lambda: clone.steps_done(RUN) == 21, "the last checkpoint")
         clone.hold.release()
     assert "000000021.ckpt" in clone.log(RUN)
     assert [facts(job)["JobState"] for job, _ in clone.submitted()] == ["FAILED", "COMPLETED"]

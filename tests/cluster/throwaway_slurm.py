@@ -87,10 +87,6 @@ def facts(job):
     return dict(re.findall(r"(\S+?)=(\S*)", ask("scontrol", "show", "job", "--oneliner", job)))
 
 
-def has_ended(job):
-    return facts(job)["JobState"] not in ("PENDING", "RUNNING", "COMPLETING")
-
-
 def wait_until(found, what):
     """Return the first true result of a function."""
     end = time.monotonic() + LAST_RESORT
