@@ -3,6 +3,7 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from tiny import HEADS, SCHEDULE, covariance_outputs, training_job, training_outputs
 
 from sadpm.jobs import CovarianceJob
@@ -12,6 +13,10 @@ from sadpm.stages.train import train
 
 # As in the workflow's jobs; two threads of a tiny network wait for each other when the machine is busy.
 torch.set_num_threads(1)
+
+# How long an example takes says something about the machine alone.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")

@@ -105,4 +105,4 @@ def test_mistakes():
 
 def test_scoring_imports_no_network_before_it_needs_one():
     code = "import sys, sadpm.stages.score, sadpm.stages.measure_reference; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

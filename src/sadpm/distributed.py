@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from sadpm.artifacts import UserError
 from sadpm.interruption import MARGIN, SIGNALS, STATUS, Interrupted
+from sadpm.peers import Meeting, number_from_environment, patience, started
 
 
 @dataclass(frozen=True)
@@ -99,36 +100,32 @@ class Group:
         for number in SIGNALS:  # The launcher sends them as soon as one process has ended; the others are ending, too.
             signal.signal(number, signal.SIG_IGN)
         if isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error)):
-            raise UserError("another process of this training has died") from error
+            raise UserError(
+                f"another process of this training has died, or did not answer for {patience()} s (SADPM_PEER_TIMEOUT)"
+            ) from error
 
 
 ALONE = Group()
-
-
-def started() -> int:
-    """Return how many processes a launcher such as torchrun says that it started; 1 without a launcher."""
-    return int(os.environ.get("WORLD_SIZE", 1))
 
 
 def join() -> Group:
     """Meet the other processes that the launcher started, and take GPU ``LOCAL_RANK``, where there are GPUs.
 
     Raises:
-        UserError: the launcher's environment variables are incomplete, or there is no such GPU.
+        UserError: the launcher's environment variables are incomplete or wrong, there is no such GPU, or the others
+            have not come in time.
     """
     if started() == 1:
         return ALONE
-    gpus, index = gpu_count(), int(os.environ.get("LOCAL_RANK", 0))
+    gpus, index = gpu_count(), number_from_environment("LOCAL_RANK", default=0)
     if gpus:
         if index >= gpus:
             raise UserError(f"LOCAL_RANK={index}: there are {gpus} GPUs here, and each process needs its own")
         torch.cuda.set_device(index)
-    try:
-        dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo")
-    except (ValueError, dist.DistError) as error:
-        raise UserError(f"WORLD_SIZE={started()}, but the processes can't meet: {error}") from error
     watched = "TORCHELASTIC_RUN_ID" in os.environ
-    return Group(dist.get_rank(), dist.get_world_size(), os.getppid() if watched else None)
+    meeting = Meeting.from_environment()
+    meeting.attend("cpu:gloo,cuda:nccl" if gpus else "gloo", watched)
+    return Group(meeting.rank, meeting.size, os.getppid() if watched else None)
 
 
 def launch(processes: int, module: str, arguments: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 from types import FrameType, TracebackType
 from typing import Any, NoReturn, Self
@@ -22,6 +23,9 @@ STATUS = os.EX_TEMPFAIL
 MARGIN = 60
 """Seconds in which a checkpoint is written before the scheduler kills."""
 
+GRACE = 1.0
+"""Seconds after which a process with nothing to save that does not react to a signal is ended all the same."""
+
 
 class Interrupted(SystemExit):
     """Ends the process with :data:`STATUS`; nothing that was saved is lost."""
@@ -30,19 +34,43 @@ class Interrupted(SystemExit):
         super().__init__(STATUS)
 
 
-def stop_when_asked() -> None:
-    """End the process at once from now on when a signal asks for it, except within a :class:`StopRequest`.
+_reacted = False  # whether Python has run a handler: what follows is up to the main thread then
 
-    A stage calls this before it imports torch, because a signal may come in those seconds, too.
+
+def stop_when_asked() -> None:
+    """End the process from now on when a signal asks for it, except within a :class:`StopRequest`.
+
+    A stage calls this before it imports torch, because a signal may come in those seconds, too. While the main thread
+    waits in C++, as for the other processes of a training, Python runs no handlers there; a thread of its own sees the
+    signal then, and ends the process after :data:`GRACE` seconds.
     """
     for number in SIGNALS:
         signal.signal(number, _stop)
+    seen, wakeup = os.pipe()
+    os.set_blocking(wakeup, False)
+    signal.set_wakeup_fd(wakeup)
+    threading.Thread(target=_end_where_python_does_not_react, args=(seen,), daemon=True).start()
 
 
 def _stop(number: int, _: FrameType | None) -> NoReturn:
+    global _reacted
+    _reacted = True
+    _tell(number)
+    raise Interrupted
+
+
+def _end_where_python_does_not_react(seen: int) -> NoReturn:
+    while True:
+        (number,) = os.read(seen, 1)
+        time.sleep(GRACE)
+        if not _reacted and signal.getsignal(number) is _stop:
+            _tell(number)
+            os._exit(STATUS)
+
+
+def _tell(number: int) -> None:
     # Python's buffered stderr may be in use by the code that the signal interrupted.
     os.write(2, f"stopped by {signal.Signals(number).name} with nothing to save\n".encode())
-    raise Interrupted
 
 
 class StopRequest:
@@ -77,7 +105,8 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _note(self, number: int, _: FrameType | None) -> None:
-        self._made = True
+        global _reacted
+        _reacted = self._made = True
 
 
 def leave(saved: str) -> NoReturn:

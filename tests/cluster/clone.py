@@ -11,12 +11,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import yaml
-from throwaway_slurm import wait_until
+from throwaway_slurm import LAST_RESORT, wait_until
 
+from holding import Hold
 from sadpm.artifacts import sha256
 
 REPOSITORY = Path(__file__).parents[2]
-STEPS = 700
+STEPS = 60
 RUNS = [f"digits/base/seed{seed}" for seed in range(3)]
 PARTS = ("Snakefile", "workflow", "config", "profiles", "slurm", "environment.yml")
 
@@ -34,11 +35,12 @@ class Clone:
                 shutil.copy(source, folder / name, follow_symlinks=False)
         self.folder, self.results = folder, folder / "results/test"
         values = yaml.safe_load((folder / "config/test.yaml").read_text())
-        values |= {"checkpoint_seconds": 1, "samples_per_job": "model"}
+        values |= {"checkpoint_seconds": 0, "samples_per_job": "model"}
         values["datasets"]["digits"]["training"] |= training
         (folder / "config/mine.yaml").write_text(yaml.safe_dump(values))
         path = (folder / "profiles/slurm/without-accounting", Path(sys.executable).parent, os.environ["PATH"])
-        self._environment = {**os.environ, "PATH": ":".join(map(str, path))}
+        self.hold = Hold(folder / "held")
+        self._environment = {**os.environ, **self.hold.environment, "PATH": ":".join(map(str, path))}
 
     def start(self, *arguments):
         """Start Snakemake; what it says goes to a file."""
@@ -62,7 +64,7 @@ class Clone:
         process = self.start_on_cluster(*targets, options=options)
         try:
             yield process
-            assert process.wait(timeout=600) == 0
+            assert process.wait(timeout=LAST_RESORT) == 0
         except BaseException:
             print(self.said())
             raise
@@ -76,10 +78,14 @@ class Clone:
         """The ids of the jobs that Snakemake has submitted so far, each with its log file."""
         return re.findall(r"submitted with SLURM jobid (\d+) \(log: (\S+)\)", self.said())
 
+    def jobs_of(self, run):
+        """The ids of the jobs that train a run's model, one at least."""
+        folder = run.replace("/", "_")
+        return wait_until(lambda: [job for job, log in self.submitted() if f"/{folder}/" in log], f"a job of {run}")
+
     def job_of(self, run):
         """The id of the last job that trains a run's model."""
-        folder = run.replace("/", "_")
-        return wait_until(lambda: [job for job, log in self.submitted() if f"/{folder}/" in log], f"a job of {run}")[-1]
+        return self.jobs_of(run)[-1]
 
     def processes(self):
         """The processes at work in this folder, each with the words of its command."""
@@ -103,17 +109,20 @@ class Clone:
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
 
-    def training_process(self, run):
-        """Wait until the process that trains a run's model has written a checkpoint, and return its id."""
-        folder = self.results / f".checkpoints/{run}/train"
+    def held_process(self, run, step=20):
+        """Let the training of a run come to a step that it can't finish, and return the id of its process."""
+        self.hold.at(step)
 
         def found():
-            process, written = self.process_of(run), list(folder.glob("*.ckpt"))
-            started = (folder / "lease.json").stat().st_mtime if written else 0
-            at_work = written and max(map(os.path.getmtime, written)) > started
-            return process if at_work and self.owner_of_checkpoints(run) == process else None
+            process = self.process_of(run)
+            return process if self.steps_done(run) == step and self.owner_of_checkpoints(run) == process else None
 
-        return wait_until(found, f"a checkpoint of {run}")
+        return wait_until(found, f"step {step} of {run}")
+
+    def steps_done(self, run):
+        """The number of steps in the newest checkpoint."""
+        steps = [int(path.stem[-9:]) for path in (self.results / f".checkpoints/{run}/train").glob("*.ckpt")]
+        return max(steps, default=0)
 
     def owner_of_checkpoints(self, run):
         """The process that writes them."""

@@ -6,9 +6,9 @@ from throwaway_slurm import SlurmMissing, slurm_on_this_machine
 
 
 @pytest.fixture(scope="session")
-def session_slurm(tmp_path_factory):
+def session_slurm():
     try:
-        with slurm_on_this_machine(tmp_path_factory.mktemp("slurm")) as slurm:
+        with slurm_on_this_machine() as slurm:
             yield slurm
     except SlurmMissing as reason:
         pytest.skip(str(reason))
@@ -23,7 +23,7 @@ def slurm(session_slurm):
 
 @pytest.fixture(scope="session")
 def local(session_slurm, tmp_path_factory):
-    """Some trainings of several seconds each, run without SLURM."""
+    """Some trainings, run without SLURM."""
     clone = Clone(tmp_path_factory.mktemp("local"), steps=STEPS)
     clone.run("--cores", "2", "--", *(f"results/test/{run}/training.json" for run in RUNS))
     return clone

@@ -11,7 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 UP, DOWN = (Path(__file__).with_name(f"slurm_{way}.sh") for way in ("up", "down"))
+FOLDER, LOCK = Path("/tmp/sadpm-test-slurm"), Path("/tmp/sadpm-test-slurm.lock")
 NOT_HERE = 77
+LAST_RESORT = 1200
+"""Seconds after which a test fails that waits in vain."""
 
 
 class SlurmMissing(Exception):
@@ -41,6 +44,11 @@ class Slurm:
     def set_node(self, node, state):
         ask("scontrol", "update", f"nodename={node}", f"state={state}", "reason=test")
 
+    def end_soon(self, job):
+        """Let a job's time be over in some two minutes, well after SLURM has asked it to end."""
+        hours, minutes, _ = map(int, facts(job)["RunTime"].split(":"))
+        ask("scontrol", "update", f"jobid={job}", f"timelimit={60 * hours + minutes + 3}")
+
     def cancel_all(self):
         """End all jobs, and wait until they are over."""
         if jobs := ask("squeue", "--noheader", "--format=%A").split():
@@ -49,15 +57,20 @@ class Slurm:
 
 
 @contextmanager
-def slurm_on_this_machine(folder):
-    """Bring SLURM up and down again; other test processes wait for their turn."""
+def slurm_on_this_machine():
+    """Bring SLURM up and down again; other test processes wait for their turn.
+
+    Its files have a place of their own, where what a killed test process left running is found, and ended.
+    """
     if os.geteuid() != 0:
         raise SlurmMissing("SLURM's daemons need root")
     if not shutil.which("apt-get") or not Path("/etc/debian_version").exists():
         raise SlurmMissing("SLURM is installed from Debian's packages, and this is not Debian")
-    with Path("/tmp/sadpm-test-slurm.lock").open("w") as lock:
+    with LOCK.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        slurm = Slurm(folder)
+        slurm = Slurm(FOLDER)
+        slurm.down()
+        shutil.rmtree(FOLDER, ignore_errors=True)
         try:
             slurm.up()
             yield slurm
@@ -74,11 +87,11 @@ def facts(job):
     return dict(re.findall(r"(\S+?)=(\S*)", ask("scontrol", "show", "job", "--oneliner", job)))
 
 
-def wait_until(found, what, patience=180):
-    """Return the first true result of a function; ``patience`` is in seconds."""
-    end = time.monotonic() + patience
+def wait_until(found, what):
+    """Return the first true result of a function."""
+    end = time.monotonic() + LAST_RESORT
     while time.monotonic() < end:
         if result := found():
             return result
         time.sleep(0.05)
-    raise TimeoutError(f"waited {patience} s in vain for {what}")
+    raise TimeoutError(f"waited {LAST_RESORT} s in vain for {what}")

@@ -12,6 +12,8 @@ from pathlib import Path
 import torch
 from pydantic import BaseModel
 
+from holding import Hold
+
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1)
 """What a death may be, the worst kind twice as often."""
 
@@ -39,11 +41,37 @@ class StageProcess:
             words += [f"--{name.replace('_', '-')}", *map(str, value if isinstance(value, list) else [value])]
         return [*words, "--checkpoint-seconds", "0"]
 
-    def start(self) -> subprocess.Popen[str]:
+    def start(self, hold: Hold | None = None) -> subprocess.Popen[str]:
         threads = str(torch.get_num_threads())  # sums are rounded differently with another number
-        return subprocess.Popen(
-            self.command(), env={**os.environ, "OMP_NUM_THREADS": threads}, stderr=subprocess.PIPE, text=True
-        )
+        environment = {**os.environ, "OMP_NUM_THREADS": threads, **(hold.environment if hold else {})}
+        return subprocess.Popen(self.command(), env=environment, stderr=subprocess.PIPE, text=True)
+
+    def start_and_hold(self, hold: Hold) -> subprocess.Popen[str]:
+        """Start, and wait until the stage waits with two checkpoints."""
+        process = self.start(hold.at(5))
+        while len(list(self.checkpoints.rglob("*.ckpt"))) < 2 or self.steps_done() < 5:
+            assert process.poll() is None, process.communicate()[1]
+            time.sleep(0.005)
+        return process
+
+    def leases(self) -> set[bytes]:
+        """Return who has taken over the checkpoints' folders."""
+        return {path.read_bytes() for path in self.checkpoints.rglob("lease.json")}
+
+    def steps_done(self) -> int:
+        """Return the number of steps in the newest checkpoint."""
+        return max((int(path.stem[-9:]) for path in self.checkpoints.rglob("*.ckpt")), default=0)
+
+    def durations(self) -> tuple[float, float]:
+        """Run to the end; return the seconds until the stage took over the checkpoints' folder, and those after."""
+        begun = time.monotonic()
+        process = self.start()
+        while process.poll() is None and not self.leases():
+            time.sleep(0.005)
+        started = time.monotonic()
+        _, said = process.communicate()
+        assert process.returncode == 0, said
+        return started - begun, time.monotonic() - started
 
     def finish(self) -> str:
         """Run to the end; return what was said."""
@@ -52,18 +80,16 @@ class StageProcess:
         assert process.returncode == 0, said
         return said
 
-    def run_and_kill(self, rng: random.Random, longest: float) -> tuple[str, int, str]:
-        """Kill a run at a random moment, up to ``longest`` seconds after it took over the checkpoints' folder.
+    def run_and_kill(self, rng: random.Random, starting: float, working: float) -> tuple[str, int, str]:
+        """Kill a run at a random moment, while it starts or while it works, which take so many seconds.
 
         Returns the signal's name, the exit status, and what was said.
         """
-        number, early = rng.choice(SIGNALS), rng.random() < 0.2
-        lease = self.checkpoints / "lease.json"
-        before = lease.read_bytes() if lease.exists() else b""
+        number, early, before = rng.choice(SIGNALS), rng.random() < 0.2, self.leases()
         process = self.start()
-        while not early and process.poll() is None and (not lease.exists() or lease.read_bytes() == before):
+        while not early and process.poll() is None and self.leases() <= before:
             time.sleep(0.005)
-        time.sleep(rng.uniform(0, 2 if early else longest))
+        time.sleep(rng.uniform(0, starting if early else working))
         process.send_signal(number)
         _, said = process.communicate()
         return number.name, process.returncode, said

@@ -2,10 +2,11 @@
 
 import signal
 import subprocess
-import time
 
 import pytest
 from test_kills import hashes, heads, sampling, training
+
+from holding import Hold
 
 
 @pytest.fixture
@@ -50,9 +51,7 @@ def test_a_full_disk_is_told_and_the_work_goes_on_when_there_is_room(trained, di
 def test_a_read_only_disk_is_told_and_the_checkpoints_stay_good(trained, digits, tmp_path, small_disk):
     whole, process = training(trained, digits, tmp_path / "whole"), training(trained, digits, small_disk)
     whole.finish()
-    running = process.start()
-    while not list(process.checkpoints.rglob("*.ckpt")):
-        time.sleep(0.005)
+    running = process.start_and_hold(Hold(tmp_path / "hold"))
     running.send_signal(signal.SIGKILL)
     running.communicate()
     remount(small_disk, "ro")

@@ -6,12 +6,12 @@
 import os
 import random
 import signal
-import time
 
 import pytest
 from harness import StageProcess
 from tiny import HEADS, SCHEDULE, chain, covariance_outputs, sampling_job, training_job, training_outputs
 
+from holding import Hold
 from sadpm.artifacts import sha256
 from sadpm.jobs import CovarianceJob
 
@@ -52,10 +52,10 @@ def hashes(process):
 def test_killed_at_random_moments_a_stage_ends_with_the_same_bytes(trained, digits, tmp_path, stage):
     rng = random.Random(f"{SEED}/{stage.__name__}")
     whole, killed = (stage(trained, digits, tmp_path / name) for name in ("whole", "killed"))
-    whole.finish()
+    starting, working = whole.durations()
     deaths = 0
-    for attempt in range(10 * KILLS):
-        name, status, said = killed.run_and_kill(rng, longest=0.5)
+    for attempt in range(100 * KILLS):
+        name, status, said = killed.run_and_kill(rng, starting, working)
         print(f"{stage.__name__}, seed {SEED}, attempt {attempt}: {name}, status {status}")
         if status == 0:
             assert hashes(killed) == hashes(whole)
@@ -79,9 +79,8 @@ def test_killed_at_random_moments_a_stage_ends_with_the_same_bytes(trained, digi
 def test_a_truncated_checkpoint_costs_one_interval(trained, digits, tmp_path, stage):
     whole, damaged = (stage(trained, digits, tmp_path / name) for name in ("whole", "damaged"))
     whole.finish()
-    process = damaged.start()
-    while len(found := sorted(damaged.checkpoints.rglob("*.ckpt"))) < 2:
-        time.sleep(0.005)
+    process = damaged.start_and_hold(Hold(tmp_path / "hold"))
+    found = sorted(damaged.checkpoints.rglob("*.ckpt"))
     process.send_signal(signal.SIGTERM)
     process.communicate()
     assert process.returncode == 75
@@ -89,5 +88,5 @@ def test_a_truncated_checkpoint_costs_one_interval(trained, digits, tmp_path, st
     newest.write_bytes(newest.read_bytes()[:-100])
     said = damaged.finish()
     assert f"{newest} is damaged and ignored" in said
-    assert f"resuming from {found[0].parent}" in said
+    assert f"resuming from {found[-1]}" in said
     assert hashes(damaged) == hashes(whole)

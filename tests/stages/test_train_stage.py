@@ -13,6 +13,7 @@ import torch
 from tiny import training_job, training_outputs
 
 import sadpm.stages.train as stage
+from holding import Hold
 from sadpm.artifacts import UserError, read_json, sha256
 from sadpm.batches import TrainingBatches
 from sadpm.config import SequenceConfig
@@ -45,25 +46,25 @@ def test_outputs_are_complete_and_the_checkpoints_gone(trained):
 
 @pytest.mark.parametrize("survived", [1, 20, 40])
 def test_a_killed_training_goes_on_to_the_same_bytes(trained, digits, tmp_path, survived):
-    """Kill -9 as soon as the checkpoint of some step lies there, then run the same command again."""
-    job, outputs = training_job(), training_outputs(tmp_path)
-    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    process = subprocess.Popen(command_line(job, digits, outputs), env=environment)
+    """Kill -9 when the checkpoint of some step lies there, then run the same command again."""
+    job, outputs, hold = training_job(), training_outputs(tmp_path), Hold(tmp_path / "held").at(survived)
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads()), **hold.environment}
+    command = [*command_line(job, digits, outputs), "--checkpoint-seconds=0"]
+    process = subprocess.Popen(command, env=environment)
     while process.poll() is None:
-        if any(int(path.stem[-9:]) >= survived for path in outputs["checkpoints"].glob("*.ckpt")):
+        if list(outputs["checkpoints"].glob(f"*-{survived:09d}.ckpt")):
             process.send_signal(signal.SIGKILL)
             process.wait()
         time.sleep(0.002)
+    hold.release()
     assert process.returncode == -signal.SIGKILL
     assert not outputs["report"].exists()
-    done = subprocess.run(
-        command_line(job, digits, outputs), env=environment, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert "resuming from" in done.stderr
     expected = training_outputs(trained)
     assert sha256(outputs["model"]) == sha256(expected["model"])
     assert outputs["log"].read_bytes() == expected["log"].read_bytes()
-    assert read_json(outputs["report"])["steps_in_this_process"] < job.training.steps
+    assert read_json(outputs["report"])["steps_in_this_process"] == job.training.steps - survived
 
 
 def test_the_average_of_the_weights_is_saved(trained, digits):

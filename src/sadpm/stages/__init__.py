@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import socket
 import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +24,10 @@ if sys.argv[0] == "-m":
     stop_when_asked()
 
 
+SILENCE = 60
+"""Seconds after which a download from a server that sends nothing any more fails."""
+
+
 def command(stage: Callable[..., None], arguments: Sequence[str] | None = None) -> None:
     """Run a stage from the command line, with one option for each parameter of the function.
 
@@ -30,6 +35,7 @@ def command(stage: Callable[..., None], arguments: Sequence[str] | None = None) 
     user's mistake ends the program with a message and exit status 1, without a traceback.
     """
     values = vars(_parser(stage).parse_args(arguments))
+    socket.setdefaulttimeout(SILENCE)  # Python's own is none, and what downloads here sets none.
     try:
         stage(**values)
     except UserError as error:
