@@ -342,6 +342,7 @@ PATHS = {
     "a\nb": "control character",
     "a/{b}": "braces",
     "a}": "braces",
+    "a<b>c": "a variable",
     " a": "begins or ends with a space",
     "a ": "begins or ends with a space",
     "-a/b": "begins with a hyphen",
