@@ -56,8 +56,8 @@ def _usable_path(path: str) -> str:
         raise ValueError(f"{path!r} has a line break or another control character; rename it")
     if "{" in path or "}" in path:
         raise ValueError(f"{path!r}: Snakemake takes what is in braces for a wildcard; rename it")
-    if re.search("<.*>", path):
-        raise ValueError(f"{path!r}: Snakemake takes <..> for a variable; rename it")
+    if re.search("<[a-z][a-z0-9_]*>", path):
+        raise ValueError(f"{path!r}: Snakemake takes what is in <> for a variable; rename it")
     if "://" in path:
         raise ValueError(f"{path!r} is an address and no path; docs/cluster.md says how results lie in a storage")
     if os.path.normpath(path).startswith("-"):
