@@ -12,7 +12,7 @@ from test_workflow import variant
 from sadpm.consistency import TARGETS
 from sadpm.job_graph import RULES
 
-SCORE = "results/test/digits/base/seed0/scores/ddpm-fixed-2.json"
+SCORE = "results/test/digits/base/seed0/scores/fixed.json"
 
 
 def checkpoint(values):
