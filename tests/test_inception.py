@@ -97,7 +97,7 @@ def world(tmp_path_factory):
     """Samples and real images, each as an array and as a folder of PNG files."""
     folder = tmp_path_factory.mktemp("world")
     for name, images in (("sampled", random_images(1, 1.0)), ("real", random_images(2, 0.7))):
-        np.save(folder / f"{name}.npy", images)
+        np.save(folder / f"{name}.npy", images[None] if name == "sampled" else images)
         (folder / name).mkdir()
         for i, image in enumerate(images):
             Image.fromarray(image).save(folder / name / f"{i:03d}.png")
