@@ -15,6 +15,7 @@ def test_every_path_in_a_command_is_quoted():
     assert len(commands) == rules.count("shell:")
     places = [place for command in commands for place in re.findall(r"{(.*?)}", command)]
     assert {place for place in places if not place.endswith(":q")} == {
+        "STAGES",
         "resources.checkpoint_seconds",
         "resources.gpu",
     }
