@@ -1,6 +1,8 @@
 """Stages that can't be through before a test has done to them what it wants, however fast or slow the machine is."""
 
 import os
+import signal
+import time
 from pathlib import Path
 
 
@@ -24,3 +26,10 @@ class Hold:
 
     def release(self):
         self._file.unlink(missing_ok=True)
+
+
+def stop(process):
+    """Stop a process, and wait until it has stopped: a signal that comes before it has would reach it still."""
+    os.kill(process, signal.SIGSTOP)
+    while Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "T":
+        time.sleep(0.002)

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from tiny import training_job, training_outputs
 
 import sadpm.stages.train as stage
-from holding import Hold
+from holding import Hold, stop
 from sadpm import distributed
 from sadpm.artifacts import UserError, read_json, sha256
 from sadpm.distributed import Group
@@ -155,7 +155,7 @@ def ask_one_process(launcher, ranks):
 
 def ask_the_launcher_twice(launcher, ranks):
     """The second time while it waits for a slow process."""
-    os.kill(ranks[0], signal.SIGSTOP)
+    stop(ranks[0])
     launcher.send_signal(signal.SIGUSR1)
     while not has_waiting_signal(ranks[0]):
         time.sleep(0.002)

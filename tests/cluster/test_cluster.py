@@ -16,6 +16,7 @@ from clone import RUNS, STEPS, Clone, kill_group
 from throwaway_slurm import ask, facts, wait_until
 from tiny import training_outputs
 
+from holding import stop
 from sadpm.artifacts import read_json, sha256
 from sadpm.config import load_config, read_config
 from sadpm.jobs import parse_run, train_job
@@ -32,7 +33,7 @@ def report(run):
 @contextmanager
 def stopped(process):
     """Let other things happen while a process does nothing."""
-    os.kill(process, signal.SIGSTOP)
+    stop(process)
     yield
     with suppress(ProcessLookupError):
         os.kill(process, signal.SIGCONT)
