@@ -18,6 +18,7 @@ from sadpm.device import device_name, select_device
 from sadpm.diffusion.schedule import NoiseSchedule
 from sadpm.flops import unet_flops
 from sadpm.jobs import TrainJob
+from sadpm.objectives.ddpm import DDPM
 from sadpm.optimisation import TrainingState
 from sadpm.plan import TRAINING, Speed, Throughput
 from sadpm.stages.train import loss_at, new_network
@@ -56,7 +57,7 @@ def speed_of(dataset: DatasetConfig, schedule: ScheduleConfig, device: torch.dev
         raise SystemExit(f"{dataset.source}: the size of the images is not known before the file is there")
     image = (shape.channels, shape.size, shape.size)
     flops = unet_flops(dataset.network, shape.size, shape.channels)
-    job = TrainJob(schedule=schedule, network=dataset.network, training=dataset.training, sequence=None, seed=0)
+    job = TrainJob(schedule=schedule, network=dataset.network, training=dataset.training, objective=DDPM(), seed=0)
     network = new_network(job, (1, shape.size, shape.size, shape.channels)).to(device)
     state = TrainingState(
         network.to(memory_format=torch.channels_last),
@@ -67,7 +68,7 @@ def speed_of(dataset: DatasetConfig, schedule: ScheduleConfig, device: torch.dev
 
     def train() -> None:
         loss = loss_at(state.step, job, noises, state.module, x0)
-        state.update(loss.total, loss.simple, loss.sequence)
+        state.update(loss.total, *loss.terms)
 
     steps_per_second = partial(rate, device=device, seconds=seconds)
     training = steps_per_second(train) * TRAINING * flops * len(x0)

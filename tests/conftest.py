@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
-from tiny import HEADS, SCHEDULE, covariance_outputs, training_job, training_outputs
+from tiny import covariance_job, covariance_outputs, training_job, training_outputs
 
-from sadpm.jobs import CovarianceJob
 from sadpm.sources.embedded import handwritten_digits
 from sadpm.stages.fit_covariances import fit_covariances
 from sadpm.stages.train import train
@@ -31,6 +30,5 @@ def trained(tmp_path_factory, digits):
     """A folder with a model and its covariances."""
     folder = tmp_path_factory.mktemp("run")
     train(training_job(), digits, **training_outputs(folder))
-    job = CovarianceJob(schedule=SCHEDULE, heads=HEADS, seed=0)
-    fit_covariances(job, digits, folder / "model", **covariance_outputs(folder))
+    fit_covariances(covariance_job(), digits, folder / "model", **covariance_outputs(folder))
     return folder

@@ -102,7 +102,7 @@ def world(tmp_path_factory):
         for i, image in enumerate(images):
             Image.fromarray(image).save(folder / name / f"{i:03d}.png")
     recipe = {"timesteps": "uniform", "clip_sample": False, "max_variance_pixels": {}}
-    chain = {"sampler": {"family": "ddpm"}, "covariance": {"kind": "fixed"}, "recipe": recipe}
+    chain = {"sampler": {"kind": "ddpm"}, "fit": None, "recipe": recipe}
     content = hashlib.sha256(np.load(folder / "sampled.npy").tobytes()).hexdigest()
     entry = {"cell": CELL.as_dict(), "sha256": content, "network_calls": 5, "seconds": 1.0}
     origin = {"inputs": {"model": "m"}, "job": {"chains": [chain]}}

@@ -13,7 +13,7 @@ import yaml
 from torch import nn
 
 from sadpm.artifacts import UserError
-from sadpm.config import SequenceConfig, load_config
+from sadpm.config import load_config
 from sadpm.diffusion.gap import estimation_gap
 from sadpm.diffusion.samplers import Prediction
 from sadpm.diffusion.schedule import NoiseSchedule
@@ -22,7 +22,9 @@ from sadpm.grid import Cell
 from sadpm.job_graph import Job, JobGraph
 from sadpm.jobs import train_job
 from sadpm.networks import UNet
-from sadpm.plan import EVERYTHING, Cost, Row, Speed, Throughput, images_per_training_image, plan_rows
+from sadpm.objectives.ddpm import DDPM
+from sadpm.objectives.sequence_aware import SequenceAware
+from sadpm.plan import EVERYTHING, Cost, Row, Speed, Throughput, plan_rows
 from sadpm.sources.embedded import handwritten_digits, photograph_patches
 from sadpm.stages.plan import as_csv, by_target, plan
 from sadpm.stages.train import loss_at
@@ -162,11 +164,11 @@ class Counting(nn.Module):
 @pytest.mark.parametrize("window", ["anchored", "sliding"])
 @pytest.mark.parametrize(("length", "weight"), [(None, 0), (2, 1.0), (3, 0.5), (3, 0.0)])
 def test_training_sees_as_many_images_as_planned(window, length, weight):
-    sequence = SequenceConfig.model_validate({"K": length, "lambda": weight, "window": window}) if length else None
-    job = train_job(CONFIG, "digits", "base", 0).model_copy(update={"sequence": sequence})
+    objective = SequenceAware(K=length, lam=weight, window=window) if length else DDPM()
+    job = train_job(CONFIG, "digits", "base", 0).model_copy(update={"objective": objective})
     network = Counting()
     loss_at(0, job, NoiseSchedule.create(**CONFIG.schedule.model_dump()), network, torch.zeros(6, 1, 8, 8))
-    assert network.images == 6 * images_per_training_image(sequence)
+    assert network.images == 6 * objective.images_per_training_image()
 
 
 def test_the_gap_takes_as_many_passes_as_planned():
@@ -313,7 +315,7 @@ def test_the_benchmark_divides_by_the_clock_and_multiplies_with_the_counted_flop
 
     assert benchmark.rate(step, torch.device("cpu"), 10) == 4
     monkeypatch.setattr(benchmark.TrainingState, "update", step)
-    monkeypatch.setattr(benchmark, "loss_at", lambda *_: SimpleNamespace(total=0, simple=0, sequence=0))
+    monkeypatch.setattr(benchmark, "loss_at", lambda *_: SimpleNamespace(total=0, terms=()))
     monkeypatch.setattr(UNet, "forward", step)
     found = benchmark.speed_of(CONFIG.datasets["digits"], CONFIG.schedule, torch.device("cpu"), 10)
     assert found == Speed(training=4 * 8 * 3 * UNET_FLOPS, sampling=4 * 60 * UNET_FLOPS)

@@ -74,13 +74,16 @@ def _sample_errors(config: Config, dataset: str) -> list[str]:
 
 
 def _level_errors(config: Config, dataset: str) -> list[str]:
-    """Analytic's estimate is one number for each noise level, so that each must be seen at least once."""
+    """An estimate by level can't be used before each level was seen at least once."""
     heads, levels = config.datasets[dataset].heads, config.schedule.num_train_timesteps
-    kinds = {config.covariances[cell.covariance].kind for cell in all_cells(config) if cell.dataset == dataset}
-    if "analytic" not in kinds or heads.steps * heads.batch_size >= levels:
+    used = dict.fromkeys(cell.covariance for cell in all_cells(config) if cell.dataset == dataset)
+    by_level = [name for name in used if config.covariances[name].is_by_level]
+    if not by_level or heads.steps * heads.batch_size >= levels:
         return []
     seen = f"{heads.steps} steps of {heads.batch_size} images"
-    return [f"datasets.{dataset}.heads: {seen} leave some of {levels} noise levels unseen, and 'analytic' needs all"]
+    return [
+        f"datasets.{dataset}.heads: {seen} leave some of {levels} noise levels unseen, and {by_level[0]!r} needs all"
+    ]
 
 
 def _too_few(config: Config, dataset: str, count: int) -> str:

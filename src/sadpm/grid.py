@@ -128,12 +128,49 @@ def pack_of(cell: Cell, samples_per_job: SamplesPerJob) -> str:
             return "all"
 
 
+def cells_by_run(config: Config) -> dict[str, list[Cell]]:
+    """The sorted cells of each run."""
+    found: dict[str, list[Cell]] = {}
+    for cell in all_cells(config):
+        found.setdefault(cell.run, []).append(cell)
+    return found
+
+
 def packs(config: Config) -> dict[tuple[str, str], tuple[Cell, ...]]:
     """The sorted cells of each sampling job, by run and the job's name."""
     found: dict[tuple[str, str], list[Cell]] = {}
     for cell in all_cells(config):
         found.setdefault((cell.run, pack_of(cell, config.samples_per_job)), []).append(cell)
     return {place: tuple(cells) for place, cells in found.items()}
+
+
+def fit_of(config: Config, covariance: str) -> str | None:
+    """The name under which a covariance's estimate is kept, that of the first one which shares its fit, or None."""
+    wanted = config.covariances[covariance]
+    if not wanted.is_fitted:
+        return None
+    alike = (name for name, other in config.covariances.items() if other.as_fitted() == wanted.as_fitted())
+    return next(alike)
+
+
+def passes(config: Config, cells: Iterable[Cell], present: Iterable[str] = ()) -> dict[str, str]:
+    """The pass over the data that makes each estimate which the cells of one run need, by the estimate's name.
+
+    A pass is named by its estimates, joined by "+". What a finished pass of an earlier configuration has made
+    (``present``, names of passes) stays with it, and all that is missing shares one new pass, but for kinds that need
+    one of their own.
+    """
+    needed = {fit_of(config, covariance) for covariance in {cell.covariance for cell in cells}}
+    missing = [name for name in config.covariances if name in needed]
+    found: dict[str, str] = {}
+    for made in sorted(present):
+        names = made.split("+")
+        if all(name in config.covariances and fit_of(config, name) == name for name in names):
+            found |= {name: made for name in names if name in missing}
+    missing = [name for name in missing if name not in found]
+    shared = [name for name in missing if config.covariances[name].shares_a_pass]
+    found |= dict.fromkeys(shared, "+".join(shared))
+    return found | {name: name for name in missing if name not in shared}
 
 
 def reference_errors(config: Config) -> list[str]:
@@ -196,8 +233,8 @@ def _cell_errors(config: Config, place: str, cells: Iterable[Cell], metric: str 
             possible = ", ".join(METRICS_OF_EXTRACTOR[extractor])
             where = f"datasets.{cell.dataset}.extractor is {extractor!r}, which gives {possible}"
             errors[f"{place}.metric: {metric!r} is not to be had: {where}"] = None
-        if config.covariances[cell.covariance].kind != "fixed" and config.samplers[cell.sampler].variance == "large":
-            errors[f"{place}: sampler {cell.sampler!r} has variance 'large', which a covariance would replace"] = None
+        if objection := config.samplers[cell.sampler].objection(config.covariances[cell.covariance].is_fitted):
+            errors[f"{place}: sampler {cell.sampler!r}, covariance {cell.covariance!r}: {objection}"] = None
         if not 1 <= cell.steps <= total:
             errors[f"{place}.steps: {cell.steps} is not from 1 to schedule.num_train_timesteps ({total})"] = None
         elif recipe is not None:

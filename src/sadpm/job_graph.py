@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from sadpm.config import Config
-from sadpm.grid import Cell, figure_cells, figure_curves, pack_of, packs, table_cells
+from sadpm.grid import Cell, cells_by_run, figure_cells, figure_curves, fit_of, pack_of, packs, passes, table_cells
 
 RULES = (
     "prepare_data",
@@ -31,8 +31,8 @@ RULES = (
 class Job(NamedTuple):
     """One job of the workflow.
 
-    ``cells`` are those whose samples it draws, joins or scores, ``name`` is a table's or figure's, ``start`` and
-    ``num_images`` are a gap curve's, and ``shard`` says which part of the samples a ``sample_part`` draws.
+    ``cells`` are those whose samples it draws, joins or scores; ``name`` is that of a table, figure or fitting pass;
+    ``start`` and ``num_images`` are a gap curve's; ``shard`` says which part of the samples a ``sample_part`` draws.
     """
 
     rule: str
@@ -52,6 +52,7 @@ class JobGraph:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._packs = packs(config)
+        self._passes = {run: passes(config, cells) for run, cells in cells_by_run(config).items()}
 
     def outputs(self) -> list[Job]:
         """Return the jobs that make the tables and figures."""
@@ -83,8 +84,9 @@ class JobGraph:
                 yield from (job._replace(rule="sample_part", shard=shard) for shard in range(shards))
             case "sample" | "sample_part":
                 yield self._model(job)
-                if any(self._config.covariances[cell.covariance].kind != "fixed" for cell in job.cells):
-                    yield Job("fit_covariances", job.dataset, job.model, job.seed)
+                names = {fit_of(self._config, cell.covariance) for cell in job.cells} - {None}
+                for made in {self._passes[job.cells[0].run][name] for name in names if name}:
+                    yield Job("fit_covariances", job.dataset, job.model, job.seed, name=made)
             case "fit_covariances" | "measure_gap":
                 yield self._model(job)
                 yield Job("prepare_data", job.dataset)

@@ -6,14 +6,13 @@ the jobs whose argument changed and what follows from them, and a logged command
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sadpm.config import (
     CheckpointConfig,
     ClassifierConfig,
     Config,
-    CovarianceConfig,
     Extractor,
     Figure,
     HeadsConfig,
@@ -21,14 +20,16 @@ from sadpm.config import (
     Metric,
     NetworkConfig,
     RecipeConfig,
-    SamplerConfig,
     ScheduleConfig,
     Section,
-    SequenceConfig,
     Source,
     TrainingConfig,
 )
-from sadpm.grid import Cell, GapCurve, figure_cells, figure_curves, metrics_of, table_cells
+from sadpm.covariances import CovarianceSection
+from sadpm.grid import Cell, GapCurve, figure_cells, figure_curves, fit_of, metrics_of, table_cells
+from sadpm.kinds.section import Name
+from sadpm.objectives import ObjectiveSection
+from sadpm.samplers import SamplerSection
 
 
 class DataJob(Section):
@@ -58,7 +59,7 @@ class TrainJob(Section):
     schedule: ScheduleConfig
     network: NetworkConfig
     training: TrainingConfig
-    sequence: SequenceConfig | None
+    objective: ObjectiveSection
     seed: int
 
 
@@ -71,19 +72,21 @@ class ImportJob(Section):
 
 
 class CovarianceJob(Section):
-    """Fit ms_eps and the NPR and SN heads to one noise predictor."""
+    """Fit covariances to one noise predictor in one pass; their names are those under which they are kept."""
 
     schedule: ScheduleConfig
     heads: HeadsConfig
+    covariances: dict[Name, CovarianceSection]
     seed: int
 
 
 class Chain(Section):
-    """How the samples of one cell are drawn."""
+    """How the samples of one cell are drawn; ``fit`` is the name under which the covariance's estimate is kept."""
 
     cell: Cell
-    sampler: SamplerConfig
-    covariance: CovarianceConfig
+    sampler: SamplerSection
+    covariance: CovarianceSection
+    fit: Name | None = None
     recipe: RecipeConfig
 
     @property
@@ -161,7 +164,7 @@ def train_job(config: Config, dataset: str, model: str, seed: int) -> TrainJob:
         schedule=config.schedule,
         network=config.datasets[dataset].network,
         training=training.model_copy(update=scaled),
-        sequence=entry.sequence,
+        objective=entry.objective,
         seed=seed,
     )
 
@@ -172,6 +175,16 @@ def import_job(config: Config, dataset: str, model: str) -> ImportJob:
         schedule=config.schedule,
         checkpoint=config.models[model].checkpoint[dataset],
         network=config.datasets[dataset].network,
+    )
+
+
+def covariance_job(config: Config, dataset: str, seed: int, fits: Iterable[str]) -> CovarianceJob:
+    """The fitting of some covariances, which are named, in one pass."""
+    return CovarianceJob(
+        schedule=config.schedule,
+        heads=config.datasets[dataset].heads,
+        covariances={name: config.covariances[name].as_fitted() for name in fits},
+        seed=seed,
     )
 
 
@@ -223,6 +236,7 @@ def _chain(config: Config, cell: Cell) -> Chain:
         cell=cell,
         sampler=config.samplers[cell.sampler],
         covariance=covariance,
+        fit=fit_of(config, cell.covariance),
         recipe=config.recipes[covariance.recipe],
     )
 

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sadpm import checkpoints
+from sadpm.finite import first_not_finite
 
 
 def sinusoidal_embedding(t: Tensor, channels: int, freq_shift: float, flip_sin_to_cos: bool) -> Tensor:
@@ -302,3 +303,23 @@ def load_unet(folder: Path | str) -> UNet:
     unet = unet.to_empty(device="cpu")
     unet.load_state_dict(state)
     return unet.eval()
+
+
+def new_head(unet: UNet, kind: str) -> CovarianceHead:
+    """Return an initialised head that fits a network's last feature map."""
+    arguments = (unet.block_out_channels[0], unet.in_channels, unet.time_embed_dim, unet.norm_num_groups)
+    return CovarianceHead(*arguments, "complex" if kind == "complex" else "simple", norm_eps=unet.norm_eps)
+
+
+def load_head(weights: Mapping[str, Tensor], unet: UNet) -> CovarianceHead:
+    """Return a frozen head of this network with these weights, on the network's device.
+
+    Raises:
+        ValueError: they are those of a head of another network, or one is not finite.
+    """
+    head = new_head(unet, "complex" if any(name.startswith("resnet.") for name in weights) else "simple")
+    checkpoints.check_parameters(head.state_dict(), weights)
+    if (name := first_not_finite(weights)) is not None:
+        raise ValueError(f"{name} holds values that are not finite")
+    head.load_state_dict(weights)
+    return head.to(unet.conv_out.weight.device).to(memory_format=torch.channels_last).eval().requires_grad_(False)

@@ -13,8 +13,8 @@ from sadpm.artifacts import UserError
 from sadpm.distributed import ALONE, Group
 from sadpm.finite import first_not_finite
 
-# Of the log of a noise predictor's training: the step, and what enters the history there.
-LOSS_COLUMNS = ("step", "loss", "simple", "sequence")
+LOSS_COLUMNS = ("step", "loss")
+"""Of the log of a noise predictor's training; the parts of its objective's loss follow."""
 
 EXPLODED = 1000
 """A loss so many times that of a module which always answers 0 is no spike: the module is lost."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from pydantic import Field
 
-from sadpm.config import Config, ConfigError, Section, SequenceConfig
+from sadpm.config import Config, ConfigError, Section
 from sadpm.flops import INCEPTION_FLOPS, Layer, head_cost, unet_flops, unet_parameters
 from sadpm.grid import METRICS_OF_EXTRACTOR, metrics_of
 from sadpm.job_graph import RULES, Job, JobGraph
@@ -16,8 +16,6 @@ from sadpm.jobs import sample_job, train_job
 EVERYTHING = "all"
 FLOAT32 = 4
 """Bytes of a parameter."""
-ANALYTIC = 3 * 8
-"""Bytes of Analytic's estimate, its standard error and the count of images of one level."""
 TRAINING = 3
 """A forward and a backward pass take three times the operations of a forward pass."""
 
@@ -110,13 +108,6 @@ def plan_rows(config: Config, throughput: Throughput) -> list[Row]:
     return rows
 
 
-def images_per_training_image(sequence: SequenceConfig | None) -> int:
-    """Return how many noisy versions of an image the network sees in a step: 1, K, or K + 1 with a sliding window."""
-    if sequence is None or sequence.lam == 0:
-        return 1
-    return sequence.K + (sequence.window == "sliding")
-
-
 class _Images(NamedTuple):
     """What one image of a data set costs; zeros where its size is not known."""
 
@@ -175,12 +166,14 @@ def _work(config: Config, job: Job, image: _Images) -> _Work:
         case "train":
             training = train_job(config, job.dataset, job.model, job.seed)
             calls = training.training.steps * training.training.batch_size
-            calls *= images_per_training_image(training.sequence)
+            calls *= training.objective.images_per_training_image()
             return _Work(calls, 0, TRAINING * calls * image.unet.flops, image.unet.parameters * FLOAT32)
         case "fit_covariances":
             calls = entry.heads.steps * entry.heads.batch_size
-            stored = 2 * image.head.parameters * FLOAT32 + ANALYTIC * (config.schedule.num_train_timesteps + 1)
-            return _Work(calls, calls * image.unet.flops, TRAINING * calls * 2 * image.head.flops, stored)
+            fitted = [config.covariances[name] for name in job.name.split("+")]
+            heads, levels = sum(covariance.heads for covariance in fitted), config.schedule.num_train_timesteps
+            stored = sum(covariance.stored_bytes(levels, image.head.parameters) for covariance in fitted)
+            return _Work(calls, calls * image.unet.flops, TRAINING * calls * heads * image.head.flops, stored)
         case "sample" | "sample_part":
             return _sampling(config, job, image)
         case "join_parts":
@@ -197,13 +190,13 @@ def _work(config: Config, job: Job, image: _Images) -> _Work:
 
 
 def _sampling(config: Config, job: Job, image: _Images) -> _Work:
-    """The heads of NPR and SN add their own pass to each of the network's."""
+    """A covariance's heads add their own pass to each of the network's."""
     shards = config.datasets[job.dataset].shards
     part = sample_job(config, job.cells, (job.shard, shards))
     count, work = sum(map(len, part.batches())), _Work()
     for cell in job.cells:
-        headed = config.covariances[cell.covariance].kind in ("npr", "sn")
-        calls, each = count * cell.steps, image.unet.flops + headed * image.head.flops
+        heads = config.covariances[cell.covariance].heads
+        calls, each = count * cell.steps, image.unet.flops + heads * image.head.flops
         kept = count * image.bytes if job.rule == "sample" else 0
         work = _Work(work.calls + calls, work.forward + calls * each, 0, work.bytes + kept)
     return work

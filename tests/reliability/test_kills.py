@@ -9,11 +9,10 @@ import signal
 
 import pytest
 from harness import StageProcess
-from tiny import HEADS, SCHEDULE, chain, covariance_outputs, sampling_job, training_job, training_outputs
+from tiny import FITTED, chain, covariance_job, covariance_outputs, sampling_job, training_job, training_outputs
 
 from holding import Hold
 from sadpm.artifacts import sha256
-from sadpm.jobs import CovarianceJob
 
 KILLS = int(os.environ.get("KILLS", "6"))
 SEED = int(os.environ.get("SEED", "0"))
@@ -28,15 +27,14 @@ def training(trained, digits, folder):
 def heads(trained, digits, folder):
     outputs = covariance_outputs(folder)
     checkpoints = outputs.pop("checkpoints")
-    job = CovarianceJob(schedule=SCHEDULE, heads=HEADS.model_copy(update={"steps": 150}), seed=0)
     inputs = {"images": digits, "model": trained / "model"}
-    return StageProcess("fit_covariances", job, inputs, outputs, checkpoints)
+    return StageProcess("fit_covariances", covariance_job(steps=150), inputs, outputs, checkpoints)
 
 
 def sampling(trained, digits, folder):
     chains = [chain("ddpm", "fixed", 25), chain("ddim", "fixed", 10), chain("ddpm", "sn", 25)]
     job = sampling_job(*chains, num_samples=110, batch_size=50)
-    inputs = {"model": trained / "model", "covariances": sorted((trained / "covariance").iterdir())}
+    inputs = {"model": trained / "model", "covariances": [trained / FITTED]}
     outputs = {"samples": folder / "s.npy", "report": folder / "s.json"}
     return StageProcess("sample", job, inputs, outputs, folder / "checkpoints")
 

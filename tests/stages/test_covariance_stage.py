@@ -3,23 +3,22 @@ import json
 import numpy as np
 import pytest
 import torch
-from tiny import HEADS, SCHEDULE, covariance_outputs
+from tiny import FITTED, HEADS, SCHEDULE, covariance_job, covariance_outputs
 
 import sadpm.stages.fit_covariances as stage
 from sadpm.artifacts import UserError, read_json, sha256
 from sadpm.batches import TrainingBatches, to_model_range
+from sadpm.covariances import Fitting
+from sadpm.covariances.analytic import Analytic, Moments
+from sadpm.covariances.npr import NPR
+from sadpm.covariances.predictor import read_fitted
 from sadpm.data import load_pixels
 from sadpm.diffusion.covariance import mean_squared_prediction_controlled
 from sadpm.diffusion.losses import npr_head_loss, sn_head_loss
 from sadpm.diffusion.schedule import NoiseSchedule
-from sadpm.jobs import CovarianceJob
-from sadpm.networks import load_unet, save_unet
-from sadpm.optimisation import TrainingState
-from sadpm.predictor import load_head, load_ms_eps, save_head
+from sadpm.networks import load_head, load_unet, save_unet
 from sadpm.randomness import generator
-from sadpm.stages.fit_covariances import MomentEstimate, fit_covariances, stratified_levels
-
-JOB = CovarianceJob(schedule=SCHEDULE, heads=HEADS, seed=0)
+from sadpm.stages.fit_covariances import fit_covariances, stratified_levels
 
 
 def test_levels_are_visited_equally_often():
@@ -29,20 +28,25 @@ def test_levels_are_visited_equally_often():
     torch.testing.assert_close(stratified_levels(9, 7, 50, seed=3), levels[63:70])
 
 
+def fitting(unet=None, num_train_timesteps=50):
+    schedule = NoiseSchedule.create(num_train_timesteps=num_train_timesteps)
+    return Fitting(unet, schedule, HEADS, 0, torch.device("cpu"))
+
+
 def test_moments_of_each_level():
     values = np.random.default_rng(0).normal(3, 2, (40, 6))
-    moments = MomentEstimate(6, torch.device("cpu"))
+    moments = Moments(fitting(num_train_timesteps=6))
     for row in values:
         moments.add(torch.arange(1, 7), torch.from_numpy(row))
-    summary = moments.summary()
-    np.testing.assert_allclose(summary["ms_eps"][1:], values.mean(0))
-    np.testing.assert_allclose(summary["standard_error"][1:], values.std(0, ddof=1) / np.sqrt(40))
-    assert summary["ms_eps"][0] == 0
-    assert summary["count"].tolist() == [0, *[40] * 6]
+    tensors = moments.tensors()
+    np.testing.assert_allclose(tensors["ms_eps"][1:], values.mean(0))
+    np.testing.assert_allclose(tensors["standard_error"][1:], values.std(0, ddof=1) / np.sqrt(40))
+    assert tensors["ms_eps"][0] == 0
+    assert tensors["count"].tolist() == [0, *[40] * 6]
 
 
 def test_ms_eps_is_the_mean_square_of_the_prediction(trained, digits, tmp_path):
-    """Both estimators must agree with a direct average over all images, and the controlled one be the closer."""
+    """Both estimators must agree with a direct average over all images."""
     schedule = NoiseSchedule.create(**SCHEDULE.model_dump())
     unet, x0 = load_unet(trained / "model").eval(), to_model_range(torch.from_numpy(np.array(load_pixels(digits))))
     x0 = x0.movedim(-1, 1)
@@ -55,14 +59,14 @@ def test_ms_eps_is_the_mean_square_of_the_prediction(trained, digits, tmp_path):
             direct.append(unet(x, float(n - 1)).square().mean().item())
     errors = {}
     for kind in ("plain", "controlled"):
-        heads = HEADS.model_copy(update={"steps": 60, "batch_size": 50, "ms_eps": kind})
         outputs = covariance_outputs(tmp_path / kind)
-        fit_covariances(CovarianceJob(schedule=SCHEDULE, heads=heads, seed=0), digits, trained / "model", **outputs)
-        estimate = np.load(outputs["analytic"])
-        deviation = (estimate["ms_eps"][1:] - direct) / estimate["standard_error"][1:]
-        assert np.abs(deviation).max() < 5
+        job = covariance_job(["analytic"], steps=60, batch_size=50, ms_eps=kind)
+        fit_covariances(job, digits, trained / "model", **outputs)
+        estimate = read_fitted(outputs["fitted"], "analytic")
+        deviation = (estimate["ms_eps"][1:] - torch.tensor(direct)) / estimate["standard_error"][1:]
+        assert deviation.abs().max() < 5
         errors[kind] = estimate["standard_error"][1:].mean()
-    assert errors["plain"] > 0
+    assert min(errors.values()) > 0
     assert estimate["count"][1:].min() == 60
 
 
@@ -77,16 +81,22 @@ def test_an_interrupted_fit_goes_on_to_the_same_bytes(trained, digits, tmp_path,
 
     monkeypatch.setattr(stage, "fit_step", dies)
     with pytest.raises(KeyboardInterrupt):
-        fit_covariances(JOB, digits, trained / "model", **outputs)
+        fit_covariances(covariance_job(), digits, trained / "model", **outputs)
     monkeypatch.setattr(stage, "fit_step", fit_step)
-    fit_covariances(JOB, digits, trained / "model", **outputs)
-    for name, path in covariance_outputs(trained).items():
-        if name in ("npr", "sn"):
-            assert sha256(path) == sha256(outputs[name])
-    np.testing.assert_array_equal(
-        np.load(outputs["analytic"])["ms_eps"], np.load(trained / "covariance/analytic.npz")["ms_eps"]
-    )
+    fit_covariances(covariance_job(), digits, trained / "model", **outputs)
+    assert sha256(outputs["fitted"]) == sha256(covariance_outputs(trained)["fitted"])
     assert not outputs["checkpoints"].exists()
+
+
+@pytest.mark.parametrize("names", [["analytic"], ["npr"], ["sn"], ["sn", "npr"]])
+def test_a_covariance_does_not_depend_on_its_company(trained, digits, tmp_path, names):
+    outputs = covariance_outputs(tmp_path)
+    fit_covariances(covariance_job(names), digits, trained / "model", **outputs)
+    for name in names:
+        alone, together = (read_fitted(path, name) for path in (outputs["fitted"], trained / FITTED))
+        assert alone.keys() == together.keys()
+        assert all(torch.equal(alone[key], together[key]) for key in alone)
+    assert read_json(outputs["report"])["losses"].keys() == set(names) - {"analytic"}
 
 
 def test_the_backbones_dropout_is_off_unless_asked_for(trained, digits, tmp_path):
@@ -96,46 +106,46 @@ def test_the_backbones_dropout_is_off_unless_asked_for(trained, digits, tmp_path
     (without_dropout / "config.json").write_text(json.dumps({**config, "dropout": 0.0}))
     estimates = []
     for model, dropout in ((trained / "model", False), (without_dropout, False), (trained / "model", True)):
-        job = JOB.model_copy(update={"heads": HEADS.model_copy(update={"backbone_dropout": dropout})})
         outputs = covariance_outputs(tmp_path / str(len(estimates)))
-        fit_covariances(job, digits, model, **outputs)
-        estimates.append(np.load(outputs["analytic"])["ms_eps"])
-    np.testing.assert_array_equal(estimates[0], estimates[1])
-    assert not np.array_equal(estimates[0], estimates[2])
+        fit_covariances(covariance_job(["analytic"], backbone_dropout=dropout), digits, model, **outputs)
+        estimates.append(read_fitted(outputs["fitted"], "analytic")["ms_eps"])
+    assert torch.equal(estimates[0], estimates[1])
+    assert not torch.equal(estimates[0], estimates[2])
 
 
-def test_one_step_shows_the_same_images_to_all_three(trained, digits):
+def test_one_step_shows_the_same_images_to_all(trained, digits):
     schedule = NoiseSchedule.create(**SCHEDULE.model_dump())
     unet = load_unet(trained / "model").eval().requires_grad_(False)
     x0 = TrainingBatches(load_pixels(digits), 10, 0, torch.device("cpu")).at(0)
     n = stratified_levels(0, 10, 50, seed=0)
     noise = torch.randn(x0.shape, generator=generator(0, "covariance", 0))
     h, emb = unet.features(schedule.add_noise(x0, noise, n), n - 1)
-    predicted, heads = unet.output(h), stage.new_heads(JOB, unet)
-    state = TrainingState(heads, learning_rate=0.1, ema_decay=0.5, max_grad_norm=None, log_every=1)
-    expected = [
-        npr_head_loss(heads["npr"](h, emb), predicted, noise).mean().item(),
-        sn_head_loss(heads["sn"](h, emb), noise).mean().item(),
-    ]
-    moments = MomentEstimate(50, torch.device("cpu"))
-    stage.fit_step(0, JOB, schedule, unet, state, moments, x0)
-    assert state.history == [[1, pytest.approx(sum(expected)), *map(pytest.approx, expected)]]
+    predicted = unet.output(h)
+    job = covariance_job(log_every=1)
+    made_for = Fitting(unet, schedule, job.heads, 0, torch.device("cpu"))
+    estimates = {name: covariance.estimate(made_for) for name, covariance in job.covariances.items()}
+    losses = {"npr": lambda head: npr_head_loss(head, predicted, noise), "sn": lambda head: sn_head_loss(head, noise)}
+    expected = {name: loss(estimates[name].training.module(h, emb)).mean().item() for name, loss in losses.items()}
+    stage.fit_step(0, made_for, estimates, x0)
+    for name, loss in expected.items():
+        assert estimates[name].history == [[1, pytest.approx(loss)]]
     ms_eps = mean_squared_prediction_controlled(predicted, noise)
-    torch.testing.assert_close(moments.sums[1, n].float(), ms_eps)
+    torch.testing.assert_close(estimates["analytic"].sums[1, n].float(), ms_eps)
 
 
 def test_the_heads_learn(trained, digits, tmp_path):
-    heads = HEADS.model_copy(update={"steps": 150, "batch_size": 20, "learning_rate": 1e-2, "log_every": 10})
     outputs = covariance_outputs(tmp_path)
-    fit_covariances(CovarianceJob(schedule=SCHEDULE, heads=heads, seed=0), digits, trained / "model", **outputs)
-    history = np.array(read_json(outputs["report"])["losses"]["history"])
-    assert (history[-3:, 2:].mean(0) < 0.9 * history[0, 2:]).all()
+    job = covariance_job(["npr", "sn"], steps=150, batch_size=20, learning_rate=1e-2, log_every=10)
+    fit_covariances(job, digits, trained / "model", **outputs)
+    for history in read_json(outputs["report"])["losses"].values():
+        losses = np.array(history)[:, 1]
+        assert losses[-3:].mean() < 0.9 * losses[0]
     unet = load_unet(trained / "model").eval()
     x0 = TrainingBatches(load_pixels(digits), 100, 0, torch.device("cpu")).at(0)
     noise, n = torch.randn(x0.shape, generator=generator(1, "test", 0)), torch.full((100,), 45)
     with torch.no_grad():
         h, emb = unet.features(NoiseSchedule.create(**SCHEDULE.model_dump()).add_noise(x0, noise, n), n - 1)
-        npr, sn = (load_head(outputs[kind], unet)(h, emb) for kind in ("npr", "sn"))
+        npr, sn = (load_head(read_fitted(outputs["fitted"], kind), unet)(h, emb) for kind in ("npr", "sn"))
         predicted = unet.output(h)
     assert npr_head_loss(npr, predicted, noise).mean() < npr_head_loss(sn, predicted, noise).mean()
     assert sn_head_loss(sn, noise).mean() < sn_head_loss(npr, noise).mean()
@@ -144,38 +154,39 @@ def test_the_heads_learn(trained, digits, tmp_path):
 def test_levels_that_no_image_saw_are_not_known(trained, digits, tmp_path):
     """ms_eps = 0 would mean the largest of all covariances."""
     outputs = covariance_outputs(tmp_path)
-    few = JOB.model_copy(update={"heads": HEADS.model_copy(update={"steps": 4})})
-    fit_covariances(few, digits, trained / "model", **outputs)
-    estimate = np.load(outputs["analytic"])
-    assert np.isnan(estimate["ms_eps"][1:]).sum() == np.isnan(estimate["standard_error"][1:]).sum() == 10
-    with pytest.raises(UserError, match=r"nothing is known of 10 noise levels, first .*heads.steps times heads.batch"):
-        load_ms_eps(outputs["analytic"], NoiseSchedule.create(**SCHEDULE.model_dump()))
+    fit_covariances(covariance_job(["analytic"], steps=4), digits, trained / "model", **outputs)
+    estimate = read_fitted(outputs["fitted"], "analytic")
+    assert estimate["ms_eps"][1:].isnan().sum() == estimate["standard_error"][1:].isnan().sum() == 10
+    with pytest.raises(ValueError, match=r"nothing is known of 10 noise levels, first .*heads.steps times heads.batch"):
+        Analytic().load(estimate, load_unet(trained / "model"), NoiseSchedule.create(**SCHEDULE.model_dump()))
 
 
 @pytest.mark.parametrize("log_every", [3, 1000])
 def test_heads_that_diverge_write_nothing(trained, digits, tmp_path, log_every):
     outputs = covariance_outputs(tmp_path)
-    heads = HEADS.model_copy(update={"learning_rate": 1e30, "log_every": log_every})
+    job = covariance_job(learning_rate=1e30, log_every=log_every)
     with pytest.raises(UserError, match="diverged"):
-        fit_covariances(JOB.model_copy(update={"heads": heads}), digits, trained / "model", **outputs)
-    assert not any(outputs[name].exists() for name in ("analytic", "npr", "sn", "report"))
+        fit_covariances(job, digits, trained / "model", **outputs)
+    assert not outputs["fitted"].exists()
+    assert not outputs["report"].exists()
 
 
-def test_a_head_that_is_not_finite_is_refused(trained, tmp_path):
-    unet = load_unet(trained / "model")
-    head = load_head(trained / "covariance/npr.safetensors", unet)
-    head.conv.bias.data.fill_(float("inf"))
-    save_head(head, tmp_path / "npr.safetensors")
-    with pytest.raises(UserError, match=r"npr.safetensors: conv.bias holds values that are not finite.*fitted again"):
-        load_head(tmp_path / "npr.safetensors", unet)
+def test_a_head_that_is_not_finite_is_refused(trained):
+    unet, weights = load_unet(trained / "model"), read_fitted(trained / FITTED, "npr")
+    weights["conv.bias"].fill_(float("inf"))
+    with pytest.raises(ValueError, match=r"conv.bias holds values that are not finite"):
+        NPR().load(weights, unet, NoiseSchedule.create(**SCHEDULE.model_dump()))
 
 
-def test_files_of_another_model_are_refused(trained, tmp_path):
-    unet = load_unet(trained / "model")
-    with pytest.raises(Exception, match="not a head of this model"):
-        load_head(trained / "model/diffusion_pytorch_model.safetensors", unet)
-    with pytest.raises(Exception, match="for 50 noise levels, and the schedule has 1000"):
-        load_ms_eps(trained / "covariance/analytic.npz", NoiseSchedule.create())
-    (tmp_path / "analytic.npz").write_bytes(b"")
-    with pytest.raises(Exception, match="fitted again"):
-        load_ms_eps(tmp_path / "analytic.npz", NoiseSchedule.create())
+def test_what_was_fitted_to_another_model_is_refused(trained, tmp_path):
+    unet, fitted = load_unet(trained / "model"), trained / FITTED
+    with pytest.raises(ValueError, match="parameters do not fit the network"):
+        NPR().load(unet.state_dict(), unet, NoiseSchedule.create())
+    with pytest.raises(ValueError, match="for 50 noise levels, and the schedule has 1000"):
+        Analytic().load(read_fitted(fitted, "analytic"), unet, NoiseSchedule.create())
+    with pytest.raises(UserError, match=r"nothing of the covariance 'mine' in it.*fitted again"):
+        read_fitted(fitted, "mine")
+    for content in (b"", fitted.read_bytes()[:200]):
+        (tmp_path / "damaged.safetensors").write_bytes(content)
+        with pytest.raises(UserError, match="fitted again"):
+            read_fitted(tmp_path / "damaged.safetensors", "npr")

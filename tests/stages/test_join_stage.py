@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from tiny import chain, sampling_job
+from tiny import FITTED, chain, sampling_job
 
 from sadpm.artifacts import UserError, read_json, sha256, write_json
 from sadpm.resume import Checkpoints
@@ -14,9 +14,8 @@ JOB = sampling_job(*CHAINS, num_samples=170, batch_size=50)
 def draw(trained, folder, shard=(0, 1)):
     """Samples and report of both chains."""
     samples, report = (folder / f"part{shard[0]}.{form}" for form in ("npy", "json"))
-    covariances = sorted((trained / "covariance").iterdir())
     job = JOB.model_copy(update={"shard": shard})
-    sample(job, trained / "model", samples, report, folder / "checkpoints", covariances)
+    sample(job, trained / "model", samples, report, folder / "checkpoints", [trained / FITTED])
     return samples, report
 
 

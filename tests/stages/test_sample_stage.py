@@ -4,17 +4,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tiny import SCHEDULE, chain, sampling_job
+from tiny import FITTED, SCHEDULE, chain, sampling_job
 
 import sadpm.stages.sample as stage
 from sadpm.artifacts import UserError, read_json, sha256
-from sadpm.config import PAPER_COVARIANCES, CovarianceConfig, RecipeConfig, SamplerConfig
+from sadpm.covariances import COVARIANCES
+from sadpm.covariances.predictor import Predictor, read_fitted
 from sadpm.diffusion.covariance import analytic_covariance, npr_covariance, sn_covariance
 from sadpm.diffusion.samplers import DDIMStep, DDPMStep, pixel_variance
 from sadpm.diffusion.schedule import NoiseSchedule
-from sadpm.networks import load_unet, save_unet
-from sadpm.predictor import Predictor, load_head
-from sadpm.stages.sample import last_variance, reverse_step, sample
+from sadpm.networks import load_head, load_unet, save_unet
+from sadpm.samplers import Manner
+from sadpm.samplers.ddim import DDIM
+from sadpm.samplers.ddpm import DDPM
+from sadpm.stages.sample import sample
 
 CHAINS = [chain(sampler, kind, 5) for sampler in ("ddpm", "ddim") for kind in ("fixed", "analytic", "npr", "sn")]
 
@@ -22,8 +25,7 @@ CHAINS = [chain(sampler, kind, 5) for sampler in ("ddpm", "ddim") for kind in ("
 def draw(trained, folder, *chains, **options):
     """The images of each chain, and the report."""
     files = (folder / "s.npy", folder / "s.json", folder / "checkpoints")
-    covariances = sorted((trained / "covariance").iterdir())
-    sample(sampling_job(*chains, **options), trained / "model", *files, covariances)
+    sample(sampling_job(*chains, **options), trained / "model", *files, [trained / FITTED])
     return np.load(files[0]), read_json(files[1])
 
 
@@ -36,7 +38,7 @@ def test_every_kind_of_chain_gives_other_images(trained, tmp_path):
         assert entry["network_calls"] == 5
         assert entry["seconds"] > 0
         assert entry["sha256"] == hashlib.sha256(array.tobytes()).hexdigest()
-    assert report["provenance"]["inputs"].keys() == {"model", "analytic", "npr", "sn"}
+    assert report["provenance"]["inputs"].keys() == {"model", "analytic+npr+sn"}
     assert report["provenance"]["inputs"]["model"] == sha256(trained / "model")
 
 
@@ -71,24 +73,24 @@ def test_more_samples_begin_with_the_same_images(trained, tmp_path):
 def test_the_predictor_takes_each_covariance_from_its_own_file(trained, kind):
     schedule = NoiseSchedule.create(**SCHEDULE.model_dump())
     unet = load_unet(trained / "model").eval()
-    file = next((trained / "covariance").glob(f"{kind}.*"))
+    fitted, covariance = read_fitted(trained / FITTED, kind), COVARIANCES.built_in[kind]()
     x = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        prediction = Predictor(unet, schedule, PAPER_COVARIANCES[kind], file)(x, 20)
+        prediction = Predictor(unet, schedule, covariance, fitted)(x, 20)
         h, emb = unet.features(x, 19.0)
         torch.testing.assert_close(prediction.noise, unet(x, 19.0))
         match kind:
             case "analytic":
-                expected = analytic_covariance(schedule, 20, torch.from_numpy(np.load(file)["ms_eps"]))
+                expected = analytic_covariance(schedule, 20, fitted["ms_eps"])
             case "npr":
-                expected = npr_covariance(schedule, 20, load_head(file, unet)(h, emb))
+                expected = npr_covariance(schedule, 20, load_head(fitted, unet)(h, emb))
             case "sn":
-                expected = sn_covariance(schedule, 20, load_head(file, unet)(h, emb), prediction.noise)
+                expected = sn_covariance(schedule, 20, load_head(fitted, unet)(h, emb), prediction.noise)
         torch.testing.assert_close(prediction.covariance, expected)
-        clipped = Predictor(unet, schedule, PAPER_COVARIANCES[kind], file, clip=True)(x, 20).covariance
+        clipped = Predictor(unet, schedule, covariance, fitted, clip=True)(x, 20).covariance
         torch.testing.assert_close(clipped, expected.clamp(0, 1))
-        average = PAPER_COVARIANCES[kind].model_copy(update={"average": True})
-        averaged = Predictor(unet, schedule, average, file)(x, 20).covariance
+        average = covariance.model_copy(update={"average": True})
+        averaged = Predictor(unet, schedule, average, fitted)(x, 20).covariance
     assert averaged.shape == (() if kind == "analytic" else (3, 1, 1, 1))
 
 
@@ -101,7 +103,7 @@ def test_images_that_are_not_finite_are_not_written(trained, tmp_path, monkeypat
             return replace(prediction, noise=prediction.noise * float("nan")) if t == 1 else prediction
 
     monkeypatch.setattr(stage, "Predictor", Lost)
-    with pytest.raises(UserError, match=r"5 steps \(ddpm, fixed\) are not finite"):
+    with pytest.raises(UserError, match=r"images of ddpm-fixed-5 are not finite"):
         draw(trained, tmp_path, CHAINS[0])
     assert not list(tmp_path.glob("*.npy")) + list(tmp_path.glob("*.json"))
 
@@ -115,33 +117,67 @@ def test_a_network_that_is_not_finite_is_refused(trained, tmp_path):
 
 
 def test_a_missing_covariance_is_told(trained):
-    with pytest.raises(UserError, match="'npr' needs its fitted file"):
-        Predictor(load_unet(trained / "model"), NoiseSchedule.create(), PAPER_COVARIANCES["npr"])
+    unet, schedule = load_unet(trained / "model"), NoiseSchedule.create(**SCHEDULE.model_dump())
+    with pytest.raises(UserError, match="'npr' needs the file of what was fitted"):
+        stage.predictor(chain("ddpm", "npr", 5), unet, schedule, None)
+
+
+def test_a_covariance_of_another_schedule_is_told(trained):
+    unet, schedule = load_unet(trained / "model"), NoiseSchedule.create()
+    with pytest.raises(UserError, match=r"analytic: for 50 noise levels, and the schedule has 1000; delete"):
+        stage.predictor(chain("ddpm", "analytic", 5), unet, schedule, trained / FITTED)
 
 
 def test_the_bound_of_the_last_variance_reaches_the_chain(trained, tmp_path, monkeypatch):
-    noisy = [chain("ddpm", "analytic", 50)]
+    noisy, manner = [chain("ddpm", "analytic", 50)], stage.manner
     bounded, _ = draw(trained, tmp_path, *noisy)
-    monkeypatch.setattr(stage, "last_variance", lambda chain: None)
+    monkeypatch.setattr(stage, "manner", lambda chain: replace(manner(chain), max_variance=None))
     unbounded, _ = draw(trained, tmp_path, *noisy)
     assert not np.array_equal(bounded[0], unbounded[0])
 
 
-def test_recipes_mean_the_steps_of_the_papers():
-    assert reverse_step(chain("ddpm", "fixed", 5)) == DDPMStep("small", clip_sample=False)
-    assert reverse_step(chain("ddim", "fixed", 5)) == DDIMStep(0.0, "small", clip_sample=False)
-    assert reverse_step(chain("ddpm", "sn", 5)) == DDPMStep("optimal", clip_sample=True)
-    assert reverse_step(chain("ddim", "npr", 5)) == DDIMStep(0.0, "optimal", clip_sample=True)
-    assert last_variance(chain("ddpm", "fixed", 5)) is None
-    assert last_variance(chain("ddpm", "analytic", 5)) == pixel_variance(2)
-    assert last_variance(chain("ddim", "analytic", 5)) == pixel_variance(1)
+@pytest.mark.parametrize(
+    ("sampler", "covariance", "step", "bound"),
+    [
+        ("ddpm", "fixed", DDPMStep("small", clip_sample=False), None),
+        ("ddim", "fixed", DDIMStep(0.0, "small", clip_sample=False), None),
+        ("ddpm", "sn", DDPMStep("optimal", clip_sample=True), pixel_variance(2)),
+        ("ddim", "npr", DDIMStep(0.0, "optimal", clip_sample=True), pixel_variance(1)),
+        ("ddpm", "analytic", DDPMStep("optimal", clip_sample=True), pixel_variance(2)),
+    ],
+)
+def test_recipes_mean_the_steps_of_the_papers(sampler, covariance, step, bound):
+    meant = chain(sampler, covariance, 5)
+    way = stage.manner(meant)
+    assert meant.sampler.step(way) == step
+    assert way.max_variance == bound
 
 
 def test_large_variance_and_eta_reach_the_step():
-    large = SamplerConfig(family="ddpm", variance="large")
-    recipe = RecipeConfig(timesteps="uniform", clip_sample=True)
-    entry = CovarianceConfig(kind="fixed", recipe="r")
-    made = stage.Chain(cell=CHAINS[0].cell, sampler=large, covariance=entry, recipe=recipe)
-    assert reverse_step(made) == DDPMStep("large", clip_sample=True)
-    half = made.model_copy(update={"sampler": SamplerConfig(family="ddim", eta=0.5)})
-    assert reverse_step(half) == DDIMStep(0.5, "small", clip_sample=True)
+    way = Manner(optimal=False, clip_sample=True, max_variance=None)
+    assert DDPM(variance="large").step(way) == DDPMStep("large", clip_sample=True)
+    assert DDIM(eta=0.5).step(way) == DDIMStep(0.5, "small", clip_sample=True)
+
+
+def test_a_sampler_that_can_not_go_on_from_a_state_begins_its_batch_again(trained, tmp_path, monkeypatch):
+    """To the same bytes: what it has behind it is done once more."""
+    job, files = sampling_job(CHAINS[0]), (tmp_path / "s.npy", tmp_path / "s.json", tmp_path / "checkpoints")
+    expected, _ = draw(trained, tmp_path / "whole", CHAINS[0])
+    begun = []
+
+    class Interrupted(DDPM):
+        resumes = False
+
+        def chain(self, *arguments):
+            begun.append(arguments[-1])
+            for j, x in enumerate(super().chain(*arguments)):
+                if j == 3 and len(begun) == 1:
+                    raise KeyboardInterrupt
+                yield x
+
+    other = job.model_copy(update={"chains": (CHAINS[0].model_copy(update={"sampler": Interrupted()}),)})
+    with pytest.raises(KeyboardInterrupt):
+        sample(other, trained / "model", *files, checkpoint_seconds=0)
+    sample(other, trained / "model", *files, checkpoint_seconds=0)
+    np.testing.assert_array_equal(np.load(files[0]), expected)
+    assert begun == [0, 0]

@@ -12,16 +12,18 @@ import pytest
 import torch
 from tiny import training_job, training_outputs
 
+import sadpm.diffusion.losses as losses_module
 import sadpm.stages.train as stage
 from holding import Hold
 from sadpm.artifacts import UserError, read_json, sha256
 from sadpm.batches import TrainingBatches
-from sadpm.config import SequenceConfig
 from sadpm.data import load_pixels
 from sadpm.diffusion.losses import sequence_aware_loss
 from sadpm.diffusion.schedule import NoiseSchedule
 from sadpm.distributed import Group
 from sadpm.networks import load_unet
+from sadpm.objectives.ddpm import DDPM
+from sadpm.objectives.sequence_aware import SequenceAware
 from sadpm.optimisation import TrainingState
 from sadpm.resume import Checkpoints
 from sadpm.stages.train import loss_at, new_network, train
@@ -40,7 +42,7 @@ def test_outputs_are_complete_and_the_checkpoints_gone(trained):
     for row in rows:
         total, simple, sequence = (float(row[name]) for name in ("loss", "simple", "sequence"))
         assert total == pytest.approx(simple + sequence, rel=1e-6)
-    assert read_json(outputs["report"])["provenance"]["job"]["sequence"]["lambda"] == 1.0
+    assert read_json(outputs["report"])["provenance"]["job"]["objective"]["lambda"] == 1.0
     assert not outputs["checkpoints"].exists()
 
 
@@ -126,11 +128,11 @@ def test_weights_and_window_of_the_sequence_reach_the_loss(digits):
     pixels, losses, images_seen = load_pixels(digits), [], []
     for weights, window in product(("unit", "theory"), ("anchored", "sliding")):
         job = training_job(dropout=0.0)
-        job = job.model_copy(update={"sequence": SequenceConfig(K=3, lam=1.0, weights=weights, window=window)})
+        job = job.model_copy(update={"objective": SequenceAware(K=3, lam=1.0, weights=weights, window=window)})
         schedule, network = NoiseSchedule.create(**job.schedule.model_dump()), new_network(job, pixels.shape)
         network.register_forward_hook(lambda _, inputs, __: images_seen.append(len(inputs[0])))
         x0 = TrainingBatches(pixels, 6, 0, torch.device("cpu")).at(0)
-        losses.append(loss_at(0, job, schedule, network, x0).sequence.item())
+        losses.append(loss_at(0, job, schedule, network, x0).terms[1].item())
     unit_anchored, unit_sliding, theory_anchored, theory_sliding = losses
     assert images_seen == [18, 24, 18, 24]
     assert unit_anchored != unit_sliding
@@ -141,14 +143,14 @@ def test_weights_and_window_of_the_sequence_reach_the_loss(digits):
 def test_a_sliding_window_starts_anywhere_from_below_the_first_level(digits, monkeypatch):
     pixels, starts = load_pixels(digits), []
     job = training_job(dropout=0.0)
-    job = job.model_copy(update={"sequence": SequenceConfig(K=4, lam=1.0, window="sliding")})
+    job = job.model_copy(update={"objective": SequenceAware(K=4, lam=1.0, window="sliding")})
     schedule, network = NoiseSchedule.create(**job.schedule.model_dump()), new_network(job, pixels.shape)
 
     def spy(*arguments, window_start, **options):
         starts.extend(window_start.tolist())
         return sequence_aware_loss(*arguments, window_start=window_start, **options)
 
-    monkeypatch.setattr(stage, "sequence_aware_loss", spy)
+    monkeypatch.setattr(losses_module, "sequence_aware_loss", spy)
     batches = TrainingBatches(pixels, 100, 0, torch.device("cpu"))
     for step in range(20):
         loss_at(step, job, schedule, network, batches.at(step))
@@ -158,15 +160,15 @@ def test_a_sliding_window_starts_anywhere_from_below_the_first_level(digits, mon
 @pytest.mark.parametrize("window", [None, "anchored", "sliding"])
 def test_the_losses_of_the_parts_of_a_batch_average_to_that_of_the_whole(digits, window):
     pixels, job = load_pixels(digits), training_job(dropout=0.0)
-    sequence = window and SequenceConfig(K=3, lam=1.0, window=window)
-    job = job.model_copy(update={"sequence": sequence})
+    objective = SequenceAware(K=3, lam=1.0, window=window) if window else DDPM()
+    job = job.model_copy(update={"objective": objective})
     schedule, network = NoiseSchedule.create(**job.schedule.model_dump()), new_network(job, pixels.shape)
     x0 = TrainingBatches(pixels, 6, 0, torch.device("cpu")).at(0)
     whole = loss_at(0, job, schedule, network, x0)
     parts = [loss_at(0, job, schedule, network, x0, Group(rank, 3)) for rank in range(3)]
-    for term in ("total", "simple", "sequence"):
-        average = torch.stack([getattr(part, term) for part in parts]).mean()
-        torch.testing.assert_close(average, getattr(whole, term), rtol=1e-5, atol=0)
+    for i, term in enumerate((whole.total, *whole.terms)):
+        average = torch.stack([(part.total, *part.terms)[i] for part in parts]).mean()
+        torch.testing.assert_close(average, term, rtol=1e-5, atol=0)
 
 
 def test_each_process_has_dropout_masks_of_its_own():
@@ -189,8 +191,9 @@ def test_the_baseline_and_sa_k_start_alike(digits):
         schedule, network = NoiseSchedule.create(**job.schedule.model_dump()), new_network(job, pixels.shape)
         x0 = TrainingBatches(pixels, 6, 0, torch.device("cpu")).at(0)
         losses.append(loss_at(0, job, schedule, network, x0))
-    torch.testing.assert_close(losses[0].simple, losses[1].simple)
-    assert losses[0].sequence == 0 < losses[1].sequence
+    torch.testing.assert_close(losses[0].total, losses[1].terms[0])
+    assert losses[0].terms == ()
+    assert losses[1].terms[1] > 0
 
 
 @pytest.mark.parametrize(

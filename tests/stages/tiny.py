@@ -1,18 +1,20 @@
 """The smallest jobs that exercise a stage."""
 
 from sadpm.config import (
-    PAPER_COVARIANCES,
     PAPER_RECIPES,
-    PAPER_SAMPLERS,
     HeadsConfig,
     NetworkConfig,
     ScheduleConfig,
-    SequenceConfig,
     TrainingConfig,
 )
+from sadpm.covariances import COVARIANCES
 from sadpm.grid import Cell
-from sadpm.jobs import Chain, SampleJob, TrainJob
+from sadpm.jobs import Chain, CovarianceJob, SampleJob, TrainJob
+from sadpm.objectives.ddpm import DDPM
+from sadpm.objectives.sequence_aware import SequenceAware
+from sadpm.samplers import SAMPLERS
 
+FITTED = "analytic+npr+sn.safetensors"
 SCHEDULE = ScheduleConfig(num_train_timesteps=50)
 NETWORK = NetworkConfig(
     block_out_channels=(8, 8), layers_per_block=1, attention_resolutions=(), norm_num_groups=4, dropout=0.1
@@ -26,15 +28,16 @@ def training_job(steps=60, sequence=True, **network):
         schedule=SCHEDULE,
         network=NETWORK.model_copy(update=network),
         training=training,
-        sequence=SequenceConfig(K=2, lam=1.0) if sequence else None,
+        objective=SequenceAware(K=2, lam=1.0) if sequence else DDPM(),
         seed=0,
     )
 
 
 def chain(sampler, covariance, steps):
-    entry = PAPER_COVARIANCES[covariance]
+    entry, way = COVARIANCES.built_in[covariance](), SAMPLERS.built_in[sampler]()
     cell = Cell("digits", "base", 0, sampler, covariance, steps)
-    return Chain(cell=cell, sampler=PAPER_SAMPLERS[sampler], covariance=entry, recipe=PAPER_RECIPES[entry.recipe])
+    fit = covariance if entry.is_fitted else None
+    return Chain(cell=cell, sampler=way, covariance=entry, fit=fit, recipe=PAPER_RECIPES[entry.recipe])
 
 
 def sampling_job(*chains, num_samples=60, batch_size=500):
@@ -46,7 +49,15 @@ def training_outputs(folder):
     return {option: folder / name for option, name in names.items()}
 
 
+def covariance_job(names=("analytic", "npr", "sn"), **heads):
+    covariances = {name: COVARIANCES.built_in[name]() for name in names}
+    return CovarianceJob(schedule=SCHEDULE, heads=HEADS.model_copy(update=heads), covariances=covariances, seed=0)
+
+
 def covariance_outputs(folder):
-    names = ("analytic.npz", "npr.safetensors", "sn.safetensors")
-    outputs = {name.split(".")[0]: folder / "covariance" / name for name in names}
-    return {**outputs, "report": folder / "covariance.json", "checkpoints": folder / "covariance-checkpoints"}
+    names = {
+        "fitted": "analytic+npr+sn.safetensors",
+        "report": "covariance.json",
+        "checkpoints": "covariance-checkpoints",
+    }
+    return {option: folder / name for option, name in names.items()}

@@ -72,7 +72,7 @@ def test_a_second_run_does_nothing(finished):
 
 def test_a_changed_lambda_runs_its_own_cells_again_and_no_others(finished, tmp_path):
     def change(values):
-        values["models"]["sa2-lam1"]["sequence"]["lambda"] = 0.5
+        values["models"]["sa2-lam1"]["objective"]["lambda"] = 0.5
 
     planned = finished.planned("all", config=variant(tmp_path, change))
     about_runs = [line for line in planned if "seed" in line]

@@ -17,6 +17,7 @@ CHECKPOINTS = f"{CONFIG.checkpoints}/{CONFIG.experiment}" if CONFIG.checkpoints 
 LOG = f"{ROOT}/logs"
 BENCHMARK = f"{ROOT}/benchmarks"
 PACKS = grid.packs(CONFIG)
+CELLS = grid.cells_by_run(CONFIG)
 
 
 def one_of(names):
@@ -31,6 +32,7 @@ def runs_where(wanted):
 
 
 wildcard_constraints:
+    fits=rf"({one_of(CONFIG.covariances)})(\+({one_of(CONFIG.covariances)}))*",
     dataset=one_of(CONFIG.datasets),
     run=runs_where(lambda dataset, model: True),
     pack=one_of(sorted({pack for _, pack in PACKS})),
@@ -66,8 +68,8 @@ def importing(w):
 
 
 def fitting(w):
-    _, _, seed = jobs.parse_run(w.run)
-    return jobs.CovarianceJob(schedule=CONFIG.schedule, heads=dataset_of(w).heads, seed=seed)
+    dataset, _, seed = jobs.parse_run(w.run)
+    return jobs.covariance_job(CONFIG, dataset, seed, w.fits.split("+"))
 
 
 def sampling(w):
@@ -177,10 +179,16 @@ def cells_of(w):
 
 
 def covariances_of(w):
-    """The fitted covariances that the cells need."""
-    files = {"fixed": None, "analytic": "analytic.npz", "npr": "npr.safetensors", "sn": "sn.safetensors"}
-    needed = {files[CONFIG.covariances[cell.covariance].kind] for cell in cells_of(w)} - {None}
-    return [f"{ROOT}/{w.run}/covariance/{name}" for name in sorted(needed)]
+    """The files of fitted covariances that the cells need."""
+    needed = {grid.fit_of(CONFIG, cell.covariance) for cell in cells_of(w)} - {None}
+    return sorted({f"{ROOT}/{w.run}/covariance/{passes_of(w.run)[name]}.safetensors" for name in needed})
+
+
+@cache
+def passes_of(run):
+    """Which pass makes each estimate of a run: what earlier passes have made is not made again."""
+    made = [file.stem for file in Path(f"{ROOT}/{run}/covariance").glob("*.safetensors")]
+    return grid.passes(CONFIG, CELLS[run], made)
 
 
 def shard_of(w):

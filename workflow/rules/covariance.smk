@@ -1,25 +1,23 @@
-"""Analytic, NPR and SN: one pass over the data fits all three."""
+"""Covariances: one pass over the data fits all those that need no more than the network's forward pass."""
 
 
 rule fit_covariances:
     input:
         images=images_of,
         model=MODEL,
-        record=again_unless(f"{RUN}/covariance/covariance.json", fitting),
+        record=again_unless(f"{RUN}/covariance/{{fits}}.json", fitting),
     output:
-        analytic=f"{RUN}/covariance/analytic.npz",
-        npr=f"{RUN}/covariance/npr.safetensors",
-        sn=f"{RUN}/covariance/sn.safetensors",
-        report=f"{RUN}/covariance/covariance.json",
+        fitted=f"{RUN}/covariance/{{fits}}.safetensors",
+        report=f"{RUN}/covariance/{{fits}}.json",
     params:
         job=as_json(fitting),
         model=lambda w, input: folder_of(input.model),
         about=about,
-        checkpoints=f"{CHECKPOINTS}/{{run}}/covariance",
+        checkpoints=f"{CHECKPOINTS}/{{run}}/covariance/{{fits}}",
     log:
-        f"{LOG}/{{run}}/fit_covariances.log",
+        f"{LOG}/{{run}}/fit_covariances-{{fits}}.log",
     benchmark:
-        f"{BENCHMARK}/{{run}}/fit_covariances.tsv"
+        f"{BENCHMARK}/{{run}}/fit_covariances-{{fits}}.tsv"
     threads: 1
     priority: 5
     resources:
@@ -30,10 +28,10 @@ rule fit_covariances:
     conda:
         "../../environment.yml"
     message:
-        "Fitting covariances to {params.about}"
+        "Fitting {wildcards.fits} to {params.about}"
     shell:
         f"{STAGES}.fit_covariances"
         " --params {params.job:q} --images {input.images:q}"
-        " --model {params.model:q} --analytic {output.analytic:q} --npr {output.npr:q} --sn {output.sn:q}"
+        " --model {params.model:q} --fitted {output.fitted:q}"
         " --report {output.report:q} --checkpoints {params.checkpoints:q}"
         " --checkpoint-seconds {resources.checkpoint_seconds} 2> {log:q}"

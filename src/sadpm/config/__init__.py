@@ -17,7 +17,7 @@ from sadpm.config.datasets import (
     TrainingConfig,
 )
 from sadpm.config.files import extended, merged, read_config, read_utf8
-from sadpm.config.models import CheckpointConfig, ModelConfig, SequenceConfig
+from sadpm.config.models import CheckpointConfig, ModelConfig
 from sadpm.config.outputs import (
     Figure,
     GapFigure,
@@ -29,19 +29,13 @@ from sadpm.config.outputs import (
     TableConfig,
 )
 from sadpm.config.plan import PlanConfig
-from sadpm.config.sampling import (
-    PAPER_COVARIANCES,
-    PAPER_RECIPES,
-    PAPER_SAMPLERS,
-    CovarianceConfig,
-    RecipeConfig,
-    SamplerConfig,
-    ScheduleConfig,
-)
-from sadpm.config.section import (
+from sadpm.config.sampling import PAPER_RECIPES, RecipeConfig, ScheduleConfig
+from sadpm.config.sources import ArraySource, CelebASource, CIFAR10Source, EmbeddedSource, FilesSource, Source
+from sadpm.covariances import COVARIANCES, CovarianceSection
+from sadpm.kinds import load_file
+from sadpm.kinds.section import (
     ConfigError,
     ConfigPath,
-    CovarianceKind,
     Extractor,
     Metric,
     Name,
@@ -52,12 +46,10 @@ from sadpm.config.section import (
     Seed,
     nearest,
 )
-from sadpm.config.sources import ArraySource, CelebASource, CIFAR10Source, EmbeddedSource, FilesSource, Source
+from sadpm.samplers import SAMPLERS, SamplerSection
 
 __all__ = [
-    "PAPER_COVARIANCES",
     "PAPER_RECIPES",
-    "PAPER_SAMPLERS",
     "ArraySource",
     "CIFAR10Source",
     "CelebASource",
@@ -65,8 +57,6 @@ __all__ = [
     "ClassifierConfig",
     "Config",
     "ConfigError",
-    "CovarianceConfig",
-    "CovarianceKind",
     "DatasetConfig",
     "EmbeddedSource",
     "Extractor",
@@ -85,13 +75,11 @@ __all__ = [
     "PlanConfig",
     "QualityFigure",
     "RecipeConfig",
-    "SamplerConfig",
     "SamplerName",
     "SamplesFigure",
     "SamplesPerJob",
     "ScheduleConfig",
     "Section",
-    "SequenceConfig",
     "Source",
     "TableConfig",
     "TrainingConfig",
@@ -111,6 +99,7 @@ class Config(Section):
     results: ConfigPath = "results"
     seeds: Once[Seed] = (0,)
     samples_per_job: SamplesPerJob = "cell"
+    kinds: tuple[ConfigPath, ...] = ()
     checkpoint_seconds: int = Field(600, ge=0)
     checkpoints: ConfigPath | None = None
     published: ConfigPath | None = None
@@ -118,9 +107,9 @@ class Config(Section):
     schedule: ScheduleConfig = ScheduleConfig()
     datasets: dict[Name, DatasetConfig] = Field(min_length=1)
     models: dict[Name, ModelConfig] = Field(min_length=1)
-    samplers: dict[SamplerName, SamplerConfig] = Field(default_factory=dict)
+    samplers: dict[SamplerName, SamplerSection] = Field(default_factory=dict)
     recipes: dict[Name, RecipeConfig] = Field(default_factory=dict)
-    covariances: dict[Name, CovarianceConfig] = Field(default_factory=dict)
+    covariances: dict[Name, CovarianceSection] = Field(default_factory=dict)
     tables: dict[Name, TableConfig] = Field(default_factory=dict)
     figures: dict[Name, Figure] = Field(default_factory=dict)
 
@@ -130,9 +119,9 @@ class Config(Section):
         if not isinstance(values, Mapping):
             raise ValueError("the configuration is empty: start from config/config.yaml")
         paper: dict[str, Mapping[str, Any]] = {
-            "samplers": PAPER_SAMPLERS,
+            "samplers": SAMPLERS.declared,
             "recipes": PAPER_RECIPES,
-            "covariances": PAPER_COVARIANCES,
+            "covariances": COVARIANCES.declared,
         }
         own = {key: {} if values.get(key) is None else values[key] for key in paper}
         joined = {key: {**paper[key], **own[key]} for key in paper if isinstance(own[key], Mapping)}
@@ -156,10 +145,13 @@ def load_config(values: Any, source: str = "configuration") -> Config:
     """Check a parsed YAML document.
 
     Raises:
-        ConfigError: with one line for each mistake.
+        ConfigError: with one line for each mistake, or with the place in a user's file of kinds that can't be used.
     """
+    files = values.get("kinds") if isinstance(values, Mapping) else None
+    names = [file for file in files if isinstance(file, str)] if isinstance(files, list) else []
+    users = [kind for name in names for kind in load_file(name)]
     try:
-        return Config.model_validate(values)
+        return Config.model_validate(values, context={"kinds": users})
     except ValidationError as error:
         lines = [f"  {line}" for line in _readable(error, values)]
         raise ConfigError("\n".join([f"{source} has {len(lines)} mistake{'s'[: len(lines) != 1]}:", *lines])) from None

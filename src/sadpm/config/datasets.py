@@ -6,8 +6,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from sadpm.config.section import ConfigPath, Extractor, Section
 from sadpm.config.sources import Source
+from sadpm.kinds.section import ConfigPath, Extractor, Section
 
 
 class NetworkConfig(Section):

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from sadpm.config.section import ConfigError
+from sadpm.kinds.section import ConfigError
 
 
 def read_config(path: Path) -> dict[str, Any]:

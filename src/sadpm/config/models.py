@@ -6,16 +6,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from sadpm.config.section import ConfigPath, Name, Section
-
-
-class SequenceConfig(Section):
-    """The sequence-aware term lambda L_sa over K consecutive steps."""
-
-    K: int = Field(ge=2)
-    lam: float = Field(alias="lambda", ge=0)
-    weights: Literal["unit", "theory"] = "unit"
-    window: Literal["anchored", "sliding"] = "anchored"
+from sadpm.kinds.section import ConfigPath, Name, Section
+from sadpm.objectives import ObjectiveSection
+from sadpm.objectives.ddpm import DDPM
 
 
 class CheckpointConfig(Section):
@@ -26,12 +19,12 @@ class CheckpointConfig(Section):
 
 
 class ModelConfig(Section):
-    """A model of the grid: the baseline (no ``sequence``) or SA-K; multipliers make baselines of equal compute.
+    """A model of the grid: what it is trained to do; multipliers make baselines of equal compute.
 
     ``checkpoint`` says for which data sets the model is read from a file in place of being trained.
     """
 
-    sequence: SequenceConfig | None = None
+    objective: ObjectiveSection = DDPM()
     batch_multiplier: int = Field(1, ge=1)
     steps_multiplier: int = Field(1, ge=1)
     checkpoint: dict[Name, CheckpointConfig] = Field(default_factory=dict)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from sadpm.config.section import Metric, Name, Once, SamplerName, Section, Seed
+from sadpm.kinds.section import Metric, Name, Once, SamplerName, Section, Seed
 
 
 class Grid(Section):

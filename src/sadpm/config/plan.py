@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from sadpm.config.section import ConfigPath, Section
+from sadpm.kinds.section import ConfigPath, Section
 
 
 class PlanConfig(Section):

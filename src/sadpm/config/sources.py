@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field
 
-from sadpm.config.section import ConfigPath, Section
+from sadpm.kinds.section import ConfigPath, Section
 
 
 class ImageShape(NamedTuple):

@@ -9,6 +9,7 @@ import argparse
 import inspect
 import socket
 import sys
+import traceback
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from sadpm.artifacts import UserError
 from sadpm.interruption import stop_when_asked
+from sadpm.kinds import users_part
 
 # Run as `python -m sadpm.stages.<stage>`: this package comes before the stage, whose imports take seconds.
 if sys.argv[0] == "-m":
@@ -32,7 +34,8 @@ def command(stage: Callable[..., None], arguments: Sequence[str] | None = None) 
     """Run a stage from the command line, with one option for each parameter of the function.
 
     A pydantic model is given as JSON, a path or number as it is, and a sequence of paths as any number of values. A
-    user's mistake ends the program with a message and exit status 1, without a traceback.
+    user's mistake ends the program with a message and exit status 1, without a traceback, unless it was made in a kind
+    of their own.
     """
     values = vars(_parser(stage).parse_args(arguments))
     socket.setdefaulttimeout(SILENCE)  # Python's own is none, and what downloads here sets none.
@@ -40,6 +43,11 @@ def command(stage: Callable[..., None], arguments: Sequence[str] | None = None) 
         stage(**values)
     except UserError as error:
         sys.exit(f"{stage.__name__}: {error}")
+    except Exception as error:
+        if (place := users_part(error)) is None:
+            raise
+        traceback.print_exc()
+        sys.exit(f"{stage.__name__}: {place}: {type(error).__name__}: {error}")
 
 
 def options_of(values: Mapping[str, Any]) -> list[str]:

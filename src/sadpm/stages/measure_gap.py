@@ -8,12 +8,12 @@ from torch import Tensor
 
 from sadpm.artifacts import UserError, provenance, write_json, write_text
 from sadpm.batches import to_model_range
+from sadpm.covariances.predictor import Predictor, load_network
 from sadpm.data import load_pixels
 from sadpm.device import device_name, select_device
 from sadpm.diffusion.gap import GapStep, estimation_gap
 from sadpm.diffusion.schedule import NoiseSchedule
 from sadpm.jobs import GapJob
-from sadpm.predictor import Predictor, load_network
 from sadpm.progress import progress
 from sadpm.randomness import ImageNoise, generator
 from sadpm.stages import command

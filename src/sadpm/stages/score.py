@@ -61,8 +61,8 @@ def score(
     ):
         if draw["sha256"] != hashlib.sha256(found).hexdigest():
             raise UserError(f"{samples}: not the file that {report} describes; delete both to have them made again")
-        kind = chain["covariance"]["kind"]
-        covariance = {"covariance": drawn["inputs"][kind]} if kind in drawn["inputs"] else {}
+        fitted = [sha for file, sha in drawn["inputs"].items() if chain["fit"] in file.split("+")]
+        covariance = {"covariance": fitted[0]} if fitted else {}
         inputs = {"samples": draw["sha256"], "model": drawn["inputs"]["model"], **covariance, **made["inputs"]}
         content = {
             "cell": draw["cell"],
@@ -187,7 +187,7 @@ def _notes(metric: Metric, extractor: FeatureExtractor, n: int, reference: Refer
 def recipe_of(chain: Mapping[str, Any]) -> dict[str, Any]:
     """Return how a chain was run, from the report of the sampling job."""
     recipe = chain["recipe"]
-    pixels = recipe["max_variance_pixels"].get(chain["sampler"]["family"])
+    pixels = recipe["max_variance_pixels"].get(chain["sampler"]["kind"])
     return {"timesteps": recipe["timesteps"], "clip_sample": recipe["clip_sample"], "max_variance_pixels": pixels}
 
 

@@ -1,4 +1,4 @@
-"""Train one noise predictor: the DDPM baseline or SA-K."""
+"""Train one noise predictor by an objective."""
 
 import math
 from pathlib import Path
@@ -13,11 +13,12 @@ from sadpm.artifacts import UserError, provenance, sha256, write_json, write_tex
 from sadpm.batches import TrainingBatches
 from sadpm.data import load_pixels
 from sadpm.device import device_name, select_device
-from sadpm.diffusion.losses import PredictNoise, SequenceAwareLoss, antithetic_levels, sequence_aware_loss
+from sadpm.diffusion.losses import PredictNoise
 from sadpm.diffusion.schedule import NoiseSchedule, network_time
 from sadpm.distributed import ALONE, Group
 from sadpm.jobs import TrainJob
 from sadpm.networks import UNet, save_unet
+from sadpm.objectives import Loss
 from sadpm.optimisation import LOSS_COLUMNS, TrainingState
 from sadpm.randomness import generator, position_seed
 from sadpm.resume import Checkpoints
@@ -54,7 +55,7 @@ def train(
         return
     assert isinstance(state.ema, UNet)
     save_unet(state.ema, model)
-    rows = [LOSS_COLUMNS, *state.history]
+    rows = [(*LOSS_COLUMNS, *params.objective.terms), *state.history]
     write_text(log, "".join(",".join(map(str, row)) + "\n" for row in rows))
     facts = {
         "seconds": saved.seconds,
@@ -83,7 +84,7 @@ def optimise(
         ema_decay=training.ema_decay,
         max_grad_norm=training.max_grad_norm,
         log_every=training.log_every,
-        loss_of_zero=loss_of_zero(params, pixels.shape),
+        loss_of_zero=params.objective.loss_of_zero(math.prod(pixels.shape[1:])),
         group=group,
     )
     if (found := saved.latest(device)) is not None:
@@ -94,7 +95,7 @@ def optimise(
     network = group.wrap(state.module)
     for step in saved.steps(training.steps, state.state_dict, "training"):
         loss = loss_at(step, params, schedule, network, batches.at(step), group)
-        state.update(loss.total, loss.simple, loss.sequence)
+        state.update(loss.total, *loss.terms)
     return state
 
 
@@ -114,11 +115,6 @@ def new_network(params: TrainJob, shape: tuple[int, ...]) -> UNet:
             raise UserError(f"network: {error}") from error
 
 
-def loss_of_zero(params: TrainJob, shape: tuple[int, ...]) -> float:
-    """Return at least the expected loss of a network that always answers 0, for images of this shape (n, H, W, C)."""
-    return math.prod(shape[1:]) * (1 + (params.sequence.lam if params.sequence else 0))
-
-
 def loss_at(
     step: int,
     params: TrainJob,
@@ -126,34 +122,17 @@ def loss_at(
     network: torch.nn.Module,
     x0: Tensor,
     group: Group = ALONE,
-) -> SequenceAwareLoss:
+) -> Loss:
     """Return the loss of one training step; all its randomness comes from the step's position.
 
     Each process of a group draws for the whole batch ``x0``, and returns the loss of its part.
     """
-    draws = generator(params.seed, "training", step, x0.device)
     torch.manual_seed(position_seed(params.seed, group.stream("dropout"), step))
+    numbers = generator(params.seed, "training", step, x0.device)
+    draws = params.objective.draw(tuple(x0.shape), schedule.num_train_timesteps, numbers)
     mine = group.part(len(x0))
-    total, sequence = schedule.num_train_timesteps, params.sequence
-    n = antithetic_levels(len(x0), total, draws)
-    if sequence is None:
-        noise = torch.randn(1, *x0.shape, generator=draws, device=x0.device)
-        return sequence_aware_loss(_predictor(network), schedule, x0[mine], n[mine], noise[:, mine], lam=0)
-    sliding = sequence.window == "sliding"
-    noise = torch.randn(sequence.K + sliding, *x0.shape, generator=draws, device=x0.device)
-    start = None
-    if sliding:
-        start = torch.randint(1 - sequence.K, total + 1, (len(x0),), generator=draws, device=x0.device)[mine]
-    return sequence_aware_loss(
-        _predictor(network),
-        schedule,
-        x0[mine],
-        n[mine],
-        noise[:, mine],
-        lam=sequence.lam,
-        weights=sequence.weights,
-        window_start=start,
-    )
+    own = {name: values[mine] for name, values in draws.items()}
+    return params.objective.loss(_predictor(network), schedule, x0[mine], own)
 
 
 def _predictor(network: torch.nn.Module) -> PredictNoise:

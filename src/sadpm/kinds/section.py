@@ -16,7 +16,6 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 SamplerName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._]*$")]
 Metric = Literal["fd", "is", "kid", "precision", "recall"]
 Extractor = Literal["classifier", "pixels", "inception"]
-CovarianceKind = Literal["fixed", "analytic", "npr", "sn"]
 SamplesPerJob = Literal["cell", "row", "covariance", "model"]
 
 # A table's CSV holds seeds as 64-bit integers, and names of files hold their digits alone.
@@ -97,7 +96,8 @@ class Section(BaseModel):
         for key, value in values.items():
             known = aliases.get(key, key)
             if known not in fields:
-                raise ValueError(f"unknown key {key!r}; {nearest(str(key), fields)}")
+                known_keys = [known for known in fields if known != "defined_in"]
+                raise ValueError(f"unknown key {key!r}; {nearest(str(key), known_keys)}")
             if known != key and known in values:
                 raise ValueError(f"{key!r} is another name of {known!r}; say it once")
             if isinstance(value, bool) and fields[known].annotation is not bool:

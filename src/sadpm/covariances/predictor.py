@@ -1,0 +1,101 @@
+"""A trained model as samplers see it: noise, and Cov[x_0 | x_t] where a covariance was fitted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sadpm.artifacts import UserError, write_atomically
+from sadpm.covariances import Covariance, Seen
+from sadpm.diffusion.covariance import average_over_pixels, clip_covariance
+from sadpm.diffusion.samplers import Prediction
+from sadpm.diffusion.schedule import NoiseSchedule
+from sadpm.finite import first_not_finite
+from sadpm.networks import UNet, load_unet
+
+
+class Predictor:
+    """The network with one way to estimate the covariance; called with x_t (B, C, H, W) and the level t."""
+
+    def __init__(
+        self,
+        unet: UNet,
+        schedule: NoiseSchedule,
+        covariance: Covariance | None = None,
+        fitted: Mapping[str, Tensor] | None = None,
+        *,
+        clip: bool = False,
+    ) -> None:
+        """Load the covariance.
+
+        Args:
+            unet: the frozen network.
+            schedule: the forward process that it was trained with.
+            covariance: which one; None stands for a fixed variance.
+            fitted: what its estimate left, see :func:`read_fitted`.
+            clip: clamp the covariance to [0, 1].
+
+        Raises:
+            ValueError: what was fitted belongs to another network or schedule.
+        """
+        self._unet, self._clip = unet, clip
+        self._average = covariance is not None and covariance.average
+        self._covariances = None
+        if covariance is not None and covariance.is_fitted:
+            self._covariances = covariance.load(fitted or {}, unet, schedule)
+
+    def __call__(self, x: Tensor, t: int) -> Prediction:
+        """Predict at level t, in one forward pass."""
+        h, emb = self._unet.features(x, t - 1)
+        noise = self._unet.output(h)
+        if self._covariances is None:
+            return Prediction(noise)
+        covariance = self._covariances(Seen(x, t, noise, h, emb))
+        if self._average and covariance.ndim:
+            covariance = average_over_pixels(covariance)
+        return Prediction(noise, clip_covariance(covariance) if self._clip else covariance)
+
+
+def load_network(model: Path, device: torch.device) -> UNet:
+    """Read a model's folder; the network is frozen and in evaluation mode.
+
+    Raises:
+        UserError: a file is missing or does not fit, or a weight is not finite.
+    """
+    try:
+        unet = load_unet(model)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{model}: {error}; delete the folder to have the model trained again") from error
+    if (name := first_not_finite(unet.state_dict())) is not None:
+        raise UserError(f"{model}: {name} holds values that are not finite; delete it to have it trained again")
+    return unet.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
+
+
+def write_fitted(path: Path, fitted: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """Write what the estimates of several covariances left, by name, as one file of safetensors."""
+    from safetensors.torch import save
+
+    content = save({f"{name}/{key}": tensor for name, part in fitted.items() for key, tensor in part.items()})
+    write_atomically(path, lambda file: file.write(content))
+
+
+def read_fitted(path: Path, name: str) -> dict[str, Tensor]:
+    """Read what the estimate of one covariance left, into memory of its own.
+
+    Raises:
+        UserError: the file can't be read, or has nothing of this covariance.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            keys = [key for key in file.keys() if key.startswith(f"{name}/")]  # noqa: SIM118 (not a mapping)
+            tensors = {key.removeprefix(f"{name}/"): file.get_tensor(key).clone() for key in keys}
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: can't be read ({error}); delete it to have it fitted again") from error
+    if not tensors:
+        raise UserError(f"{path}: nothing of the covariance {name!r} in it; delete it to have it fitted again")
+    return tensors

@@ -1,0 +1,68 @@
+"""The sequence-aware loss of SA-K-DPM (AAAI 2024): L_simple + lambda L_sa over K consecutive levels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from sadpm.objectives import Loss, Objective
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from sadpm.diffusion.losses import PredictNoise
+    from sadpm.diffusion.schedule import NoiseSchedule
+
+
+class SequenceAware(Objective):
+    """E ||f - eps||^2 + lambda E ||(1/K) sum_s w_s (f(x_s, s) - eps_s)||^2, with independent noise for each level.
+
+    ``weights`` are 1, as in the authors' program, or tau of Theorem 1. An ``anchored`` window goes down from the level
+    of the simple loss, as in the program; a ``sliding`` one is drawn by itself, as in the paper's text, and costs one
+    more forward pass.
+    """
+
+    kind: Literal["sequence-aware"] = "sequence-aware"
+    K: int = Field(ge=2)
+    lam: float = Field(alias="lambda", ge=0)
+    weights: Literal["unit", "theory"] = "unit"
+    window: Literal["anchored", "sliding"] = "anchored"
+
+    terms: ClassVar[tuple[str, ...]] = ("simple", "sequence")
+
+    def draw(self, shape: tuple[int, ...], num_train_timesteps: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Draw the levels n (B,), the noises (B, K or K + 1, C, H, W), and the start (B,) of a sliding window.
+
+        The levels, and the first of the noises, are those of the baseline.
+        """
+        import torch
+
+        from sadpm.diffusion.losses import antithetic_levels
+
+        device, sliding = generator.device, self.window == "sliding"
+        n = antithetic_levels(shape[0], num_train_timesteps, generator)
+        noise = torch.randn(self.K + sliding, *shape, generator=generator, device=device).movedim(0, 1)
+        if not sliding:
+            return {"n": n, "noise": noise}
+        bounds = (1 - self.K, num_train_timesteps + 1)
+        return {"n": n, "noise": noise, "start": torch.randint(*bounds, shape[:1], generator=generator, device=device)}
+
+    def loss(self, predict_noise: PredictNoise, schedule: NoiseSchedule, x0: Tensor, draws: dict[str, Tensor]) -> Loss:
+        """Return the mean over the batch, and its two terms without lambda."""
+        from sadpm.diffusion.losses import sequence_aware_loss
+
+        n, noise, start = draws["n"], draws["noise"].movedim(1, 0), draws.get("start")
+        found = sequence_aware_loss(
+            predict_noise, schedule, x0, n, noise, lam=self.lam, weights=self.weights, window_start=start
+        )
+        return Loss(found.total, (found.simple, found.sequence))
+
+    def images_per_training_image(self) -> int:
+        """Return K, one more with a sliding window, and 1 where lambda is 0 and nothing of the window counts."""
+        return self.K + (self.window == "sliding") if self.lam else 1
+
+    def loss_of_zero(self, dimension: int) -> float:
+        """Return an upper bound: the noises are independent, so that the mean over the window is smaller than one."""
+        return dimension * (1 + self.lam)

@@ -1,0 +1,74 @@
+"""How the reverse process is run: one kind in each module."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from pydantic import BeforeValidator, SerializeAsAny
+
+from sadpm.kinds import Axis, Kind
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sadpm.diffusion.samplers import DrawNoise, Predict
+    from sadpm.diffusion.schedule import NoiseSchedule
+
+
+@dataclass(frozen=True)
+class Manner:
+    """What a covariance and its recipe ask of a chain.
+
+    Attributes:
+        optimal: the model predicts Cov[x_0 | x_t], which takes the place of the sampler's own variance.
+        clip_sample: clamp the prediction of x_0 to [-1, 1].
+        max_variance: bound of the variance in the step that lands on the lowest level; None for no bound.
+    """
+
+    optimal: bool
+    clip_sample: bool
+    max_variance: float | None
+
+
+class Sampler(Kind):
+    """A way from noise to images by a network that predicts noise."""
+
+    label: str | None = None
+
+    resumes: ClassVar[bool] = True
+    """Whether a chain can go on from a state x alone; where not, an interrupted batch starts again."""
+
+    @abstractmethod
+    def chain(
+        self,
+        predict: Predict,
+        x: Tensor,
+        levels: Sequence[int],
+        schedule: NoiseSchedule,
+        draw_noise: DrawNoise,
+        manner: Manner,
+        first: int,
+    ) -> Iterator[Tensor]:
+        """Yield the state (B, C, H, W) after each step, the last one being the images.
+
+        Args:
+            predict: the model, called with a state and its level.
+            x: (B, C, H, W), the state before step ``first``.
+            levels: ascending levels of the chain, without 0.
+            schedule: the forward process.
+            draw_noise: standard normal noise (B, C, H, W) of the j-th step.
+            manner: what covariance and recipe ask for.
+            first: step to begin with, counted from 0.
+        """
+
+    def objection(self, optimal: bool) -> str | None:
+        """Return why the sampler can't be run with a covariance (``optimal``), or without one; None if it can."""
+        return None
+
+
+SAMPLERS: Axis[Sampler] = Axis(Sampler)  # type: ignore[type-abstract]
+SamplerSection = Annotated[SerializeAsAny[Sampler], BeforeValidator(SAMPLERS.parse)]
+"""A field of the configuration that holds one of the kinds."""
