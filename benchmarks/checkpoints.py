@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 
 from sadpm.config import Config, load_config, read_config
-from sadpm.device import device_name, select_device
-from sadpm.jobs import TrainJob, train_job
-from sadpm.optimisation import TrainingState
-from sadpm.resume import Checkpoints
+from sadpm.config.jobs import TrainJob, train_job
+from sadpm.running.checkpoints import Checkpoints
+from sadpm.running.device import device_name, select_device
 from sadpm.stages.train import new_network
+from sadpm.training.state import TrainingState
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 STAGES = ("prepare_data", "score", "table", "figure", "train", "sample")
-MODULES = ("sadpm.jobs", *(f"sadpm.stages.{stage}" for stage in STAGES), "torch")
+MODULES = ("sadpm.config.jobs", *(f"sadpm.stages.{stage}" for stage in STAGES), "torch")
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """Measure what this device sustains with a configuration's networks, in FLOP/s, for the workflow's target `plan`.
 
 A training step is that of the baseline at the data set's batch size, optimiser included; a sampling step is a forward
-pass. Operations are those that `sadpm.flops` counts, so that the plan divides by what it multiplied with.
+pass. Operations are those that `sadpm.cost.flops` counts, so that the plan divides by what it multiplied with.
 """
 
 import argparse
@@ -12,16 +12,16 @@ from pathlib import Path
 
 import torch
 
-from sadpm.artifacts import write_json
 from sadpm.config import Config, DatasetConfig, ScheduleConfig, load_config, read_config
-from sadpm.device import device_name, select_device
+from sadpm.config.jobs import TrainJob
+from sadpm.cost.flops import unet_flops
+from sadpm.cost.plan import TRAINING, Speed, Throughput
 from sadpm.diffusion.schedule import NoiseSchedule
-from sadpm.flops import unet_flops
-from sadpm.jobs import TrainJob
 from sadpm.objectives.ddpm import DDPM
-from sadpm.optimisation import TrainingState
-from sadpm.plan import TRAINING, Speed, Throughput
+from sadpm.running.device import device_name, select_device
+from sadpm.running.files import write_json
 from sadpm.stages.train import loss_at, new_network
+from sadpm.training.state import TrainingState
 
 WARM_UP = 3
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from diffusers import UNet2DModel
 
-from sadpm.networks import UNet, save_unet
+from sadpm.networks.unet import UNet, save_unet
 
 ROUNDS = 20
 NETWORK = {"block_out_channels": (16, 32), "layers_per_block": 1, "attention_resolutions": (4,), "norm_num_groups": 4}

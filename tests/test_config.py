@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from sadpm.config import ConfigError, Section, load_config, read_config
-from sadpm.grid import packs
-from sadpm.jobs import (
+from sadpm.config.grid import packs
+from sadpm.config.jobs import (
     CovarianceJob,
     FigureJob,
     SampleJob,

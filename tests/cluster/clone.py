@@ -14,7 +14,7 @@ import yaml
 from throwaway_slurm import LAST_RESORT, wait_until
 
 from holding import Hold
-from sadpm.artifacts import sha256
+from sadpm.running.files import sha256
 
 REPOSITORY = Path(__file__).parents[2]
 STEPS = 60

@@ -17,10 +17,10 @@ from throwaway_slurm import ask, facts, wait_until
 from tiny import training_outputs
 
 from holding import stop
-from sadpm.artifacts import read_json, sha256
 from sadpm.config import load_config, read_config
-from sadpm.jobs import parse_run, train_job
-from sadpm.networks import load_unet
+from sadpm.config.jobs import parse_run, train_job
+from sadpm.networks.unet import load_unet
+from sadpm.running.files import read_json, sha256
 from sadpm.stages.train import train
 
 RUN = RUNS[0]
@@ -62,7 +62,7 @@ def test_tables_are_those_of_a_run_without_slurm(slurm, tmp_path):
 
 def test_a_job_knows_how_much_time_it_has(slurm, tmp_path):
     said = tmp_path / "said"
-    stage = f"{sys.executable} -c 'from sadpm.slurm import seconds_left; print(seconds_left())'"
+    stage = f"{sys.executable} -c 'from sadpm.running.slurm import seconds_left; print(seconds_left())'"
     ask("sbatch", "--wait", "--time=10:00:00", f"--output={said}", "--wrap", f"srun {stage}")
     assert 9 * 3600 < float(said.read_text()) <= 10 * 3600
 

@@ -12,9 +12,9 @@ FORGOTTEN = 1800
 
 
 def hold_stages(file: Path) -> None:
-    import sadpm.progress
+    import sadpm.running.progress
 
-    progress = sadpm.progress.progress
+    progress = sadpm.running.progress.progress
 
     def held(steps, *arguments):
         for step in progress(steps, *arguments):
@@ -24,7 +24,7 @@ def hold_stages(file: Path) -> None:
                 time.sleep(0.01)
             yield step
 
-    sadpm.progress.progress = held
+    sadpm.running.progress.progress = held
 
 
 def is_held(file, step):

@@ -12,7 +12,7 @@ from harness import StageProcess
 from tiny import FITTED, chain, covariance_job, covariance_outputs, sampling_job, training_job, training_outputs
 
 from holding import Hold
-from sadpm.artifacts import sha256
+from sadpm.running.files import sha256
 
 KILLS = int(os.environ.get("KILLS", "6"))
 SEED = int(os.environ.get("SEED", "0"))

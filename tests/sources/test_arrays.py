@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from drawn import noise, packed
 
-from sadpm.artifacts import UserError
 from sadpm.config.sources import ArraySource
+from sadpm.running.files import UserError
 from sadpm.sources import open_source
 
 

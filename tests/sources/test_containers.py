@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 from drawn import encoded, lay_out, noise, packed
 
-from sadpm.artifacts import UserError
+from sadpm.running.files import UserError
 from sadpm.sources.containers import Folder, ZipArchive
 from sadpm.sources.image_files import classes, open_container
 

@@ -6,8 +6,8 @@ from drawn import encoded, lay_out, noise, packed
 from PIL import Image
 from torchvision import transforms
 
-from sadpm.artifacts import UserError
 from sadpm.config.sources import FilesSource
+from sadpm.running.files import UserError
 from sadpm.sources import open_source
 from sadpm.sources.image_files import classes
 

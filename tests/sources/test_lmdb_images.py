@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from drawn import encoded, noise
 
-from sadpm.artifacts import UserError
 from sadpm.config.sources import FilesSource
+from sadpm.running.files import UserError
 from sadpm.sources import open_source
 
 lmdb = pytest.importorskip("lmdb", reason="lmdb is an optional package")

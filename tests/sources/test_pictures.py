@@ -8,7 +8,7 @@ import pytest
 from drawn import encoded, lay_out, noise
 from PIL import Image, features
 
-from sadpm.artifacts import UserError
+from sadpm.running.files import UserError
 from sadpm.sources.containers import Folder
 from sadpm.sources.pictures import decode, suffixes
 

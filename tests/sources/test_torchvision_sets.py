@@ -13,8 +13,8 @@ import torchvision.datasets.utils
 from drawn import encoded, lay_out, noise
 from torchvision.datasets import CIFAR10, CelebA
 
-from sadpm.artifacts import UserError
 from sadpm.config.sources import CelebASource, CIFAR10Source
+from sadpm.running.files import UserError
 from sadpm.sources import open_source
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]

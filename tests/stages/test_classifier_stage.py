@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from sadpm.artifacts import UserError, read_json
 from sadpm.config import ClassifierConfig
-from sadpm.jobs import ClassifierJob
+from sadpm.config.jobs import ClassifierJob
+from sadpm.running.files import UserError, read_json
 from sadpm.stages.train_classifier import train_and_save
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 1), np.uint8)

@@ -6,19 +6,19 @@ import torch
 from tiny import FITTED, HEADS, SCHEDULE, covariance_job, covariance_outputs
 
 import sadpm.stages.fit_covariances as stage
-from sadpm.artifacts import UserError, read_json, sha256
-from sadpm.batches import TrainingBatches, to_model_range
 from sadpm.covariances import Fitting
 from sadpm.covariances.analytic import Analytic, Moments
 from sadpm.covariances.npr import NPR
 from sadpm.covariances.predictor import read_fitted
-from sadpm.data import load_pixels
 from sadpm.diffusion.covariance import mean_squared_prediction_controlled
 from sadpm.diffusion.losses import npr_head_loss, sn_head_loss
 from sadpm.diffusion.schedule import NoiseSchedule
-from sadpm.networks import load_head, load_unet, save_unet
-from sadpm.randomness import generator
+from sadpm.networks.unet import load_head, load_unet, save_unet
+from sadpm.running.files import UserError, read_json, sha256
+from sadpm.running.randomness import generator
+from sadpm.sources.prepared import load_pixels
 from sadpm.stages.fit_covariances import fit_covariances, stratified_levels
+from sadpm.training.batches import TrainingBatches, to_model_range
 
 
 def test_levels_are_visited_equally_often():

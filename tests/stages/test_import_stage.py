@@ -6,12 +6,12 @@ import pytest
 import torch
 from tiny import NETWORK, SCHEDULE, chain, covariance_job, covariance_outputs, sampling_job, training_outputs
 
-from sadpm.artifacts import UserError, read_json, sha256, write_json
 from sadpm.config import CheckpointConfig
-from sadpm.data import load_samples
-from sadpm.jobs import ImportJob
-from sadpm.networks import load_unet, save_unet
-from sadpm.released import native_name
+from sadpm.config.jobs import ImportJob
+from sadpm.networks.released import native_name
+from sadpm.networks.unet import load_unet, save_unet
+from sadpm.running.files import UserError, read_json, sha256, write_json
+from sadpm.sources.prepared import load_samples
 from sadpm.stages.fit_covariances import fit_covariances
 from sadpm.stages.import_model import import_model
 from sadpm.stages.sample import sample

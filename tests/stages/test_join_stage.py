@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from tiny import FITTED, chain, sampling_job
 
-from sadpm.artifacts import UserError, read_json, sha256, write_json
-from sadpm.resume import Checkpoints
+from sadpm.running.checkpoints import Checkpoints
+from sadpm.running.files import UserError, read_json, sha256, write_json
 from sadpm.stages.join_parts import join_parts
 from sadpm.stages.sample import sample
 

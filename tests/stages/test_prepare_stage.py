@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sadpm.artifacts import UserError, sha256
-from sadpm.data import load_pixels
-from sadpm.jobs import DataJob
+from sadpm.config.jobs import DataJob
+from sadpm.running.files import UserError, sha256
 from sadpm.sources import ImageStream
+from sadpm.sources.prepared import load_pixels
 from sadpm.stages import command
 from sadpm.stages import prepare_data as stage
 from sadpm.stages.prepare_data import prepare_data
@@ -135,7 +135,7 @@ def peak_memory(folder, source):
     VmHWM belongs to the program. ru_maxrss would be at least as large as the process that started it.
     """
     program = (
-        "import sys; from pathlib import Path; from sadpm.jobs import DataJob;"
+        "import sys; from pathlib import Path; from sadpm.config.jobs import DataJob;"
         "from sadpm.stages.prepare_data import prepare_data; folder = Path(sys.argv[1]);"
         "prepare_data(DataJob.model_validate_json(sys.argv[2]), folder / 'i.npy', folder / 'l.npy', folder / 'd.json');"
         "assert 'torch' not in sys.modules; print(Path('/proc/self/status').read_text())"

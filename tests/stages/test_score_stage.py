@@ -5,12 +5,12 @@ import pytest
 import torch
 from test_sample_stage import CHAINS, draw
 
-from sadpm.artifacts import UserError, read_json, sha256
-from sadpm.classifier import extract, load_classifier, save_classifier
 from sadpm.config import ClassifierConfig
-from sadpm.jobs import ClassifierJob, DataJob, GapJob, ReferenceJob, ScoreJob
-from sadpm.metrics import frechet_distance, inception_score
-from sadpm.records import entries
+from sadpm.config.jobs import ClassifierJob, DataJob, GapJob, ReferenceJob, ScoreJob
+from sadpm.metrics.frechet import frechet_distance, inception_score
+from sadpm.networks.classifier import extract, load_classifier, save_classifier
+from sadpm.running.files import UserError, read_json, sha256
+from sadpm.running.records import entries
 from sadpm.stages.measure_reference import measure_reference
 from sadpm.stages.prepare_data import prepare_data
 from sadpm.stages.score import score
@@ -122,7 +122,7 @@ def test_every_metric_says_what_looked(world, tmp_path):
     for metric in scored(world, tmp_path)[0]["metrics"].values():
         assert metric["extractor"] == {
             "name": "classifier",
-            "network": "sadpm.classifier.DigitsClassifier, penultimate layer",
+            "network": "sadpm.networks.classifier.DigitsClassifier, penultimate layer",
             "weights_sha256": sha256(world / "classifier.safetensors"),
             "preprocessing": "uint8 / 127.5 - 1",
         }

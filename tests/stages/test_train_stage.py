@@ -15,18 +15,18 @@ from tiny import training_job, training_outputs
 import sadpm.diffusion.losses as losses_module
 import sadpm.stages.train as stage
 from holding import Hold
-from sadpm.artifacts import UserError, read_json, sha256
-from sadpm.batches import TrainingBatches
-from sadpm.data import load_pixels
 from sadpm.diffusion.losses import sequence_aware_loss
 from sadpm.diffusion.schedule import NoiseSchedule
-from sadpm.distributed import Group
-from sadpm.networks import load_unet
+from sadpm.networks.unet import load_unet
 from sadpm.objectives.ddpm import DDPM
 from sadpm.objectives.sequence_aware import SequenceAware
-from sadpm.optimisation import TrainingState
-from sadpm.resume import Checkpoints
+from sadpm.running.checkpoints import Checkpoints
+from sadpm.running.distributed import Group
+from sadpm.running.files import UserError, read_json, sha256
+from sadpm.sources.prepared import load_pixels
 from sadpm.stages.train import loss_at, new_network, train
+from sadpm.training.batches import TrainingBatches
+from sadpm.training.state import TrainingState
 
 
 def command_line(job, digits, outputs):

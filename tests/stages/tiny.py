@@ -7,9 +7,9 @@ from sadpm.config import (
     ScheduleConfig,
     TrainingConfig,
 )
+from sadpm.config.grid import Cell
+from sadpm.config.jobs import Chain, CovarianceJob, SampleJob, TrainJob
 from sadpm.covariances import COVARIANCES
-from sadpm.grid import Cell
-from sadpm.jobs import Chain, CovarianceJob, SampleJob, TrainJob
 from sadpm.objectives.ddpm import DDPM
 from sadpm.objectives.sequence_aware import SequenceAware
 from sadpm.samplers import SAMPLERS

@@ -6,11 +6,11 @@ import sys
 
 import pytest
 import yaml
-from running import ENVIRONMENT, REPOSITORY, TEST_CONFIG, Workflow
 from test_workflow import variant
 
-from sadpm.consistency import TARGETS
-from sadpm.job_graph import RULES
+from running import ENVIRONMENT, REPOSITORY, TEST_CONFIG, Workflow
+from sadpm.config.consistency import TARGETS
+from sadpm.cost.job_graph import RULES
 
 SCORE = "results/test/digits/base/seed0/scores/fixed.json"
 

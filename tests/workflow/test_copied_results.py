@@ -3,10 +3,10 @@
 import shutil
 
 import pytest
-from running import Workflow
 from test_workflow import variant
 
-from sadpm.artifacts import sha256
+from running import Workflow
+from sadpm.running.files import sha256
 
 
 @pytest.fixture(scope="module")

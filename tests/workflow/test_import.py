@@ -4,11 +4,11 @@ import shutil
 import pytest
 import torch
 import yaml
-from running import TEST_CONFIG, Workflow
 
+from running import TEST_CONFIG, Workflow
 from sadpm.config import NetworkConfig
-from sadpm.networks import UNet, save_unet
-from sadpm.released import native_name
+from sadpm.networks.released import native_name
+from sadpm.networks.unet import UNet, save_unet
 
 SCORE = "results/test/{dataset}/{model}/seed{seed}/scores/fixed.json"
 

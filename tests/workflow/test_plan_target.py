@@ -7,10 +7,10 @@ from collections import Counter
 
 import pytest
 import yaml
-from running import REPOSITORY, TEST_CONFIG, Workflow
 
+from running import REPOSITORY, TEST_CONFIG, Workflow
 from sadpm.config import load_config, read_config
-from sadpm.plan import EVERYTHING, Throughput, plan_rows
+from sadpm.cost.plan import EVERYTHING, Throughput, plan_rows
 
 CONFIGS = REPOSITORY / "config"
 

@@ -7,10 +7,10 @@ import subprocess
 import sys
 
 import pytest
-from running import Workflow
 from test_workflow import variant
 
-from sadpm.artifacts import sha256
+from running import Workflow
+from sadpm.running.files import sha256
 
 SAMPLES = "digits/base/seed0/samples/fixed.npy"
 S3_SERVER = """

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from running import ENVIRONMENT, REPOSITORY, TEST_CONFIG, Workflow
 
 from holding import Hold
-from sadpm.artifacts import read_json, sha256
-from sadpm.grid import Cell
+from running import ENVIRONMENT, REPOSITORY, TEST_CONFIG, Workflow
+from sadpm.config.grid import Cell
+from sadpm.running.files import read_json, sha256
 
 TABLES = {"table1": 16, "table2": 16, "table3": 2, "table4": 3}
 FIGURES = ("figure1", "figure2", "figure3", "figure4", "figure5")
@@ -262,7 +262,7 @@ def test_the_graph_is_built_without_torch(tmp_path):
 
 def test_what_the_graph_imports_of_ours_is_light():
     """Apart from Snakemake, whose plugins import what they like."""
-    script = "import sys; from sadpm import grid, jobs; print([*sys.modules])"
+    script = "import sys; from sadpm.config import grid, jobs; print([*sys.modules])"
     modules = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert not {"numpy", "pandas", "torch", "matplotlib"}.intersection(ast.literal_eval(modules))
 

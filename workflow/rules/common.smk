@@ -3,7 +3,10 @@
 import re
 from pathlib import Path
 
-from sadpm import grid, jobs, model_folder, records
+from sadpm.config import grid
+from sadpm.config import jobs
+from sadpm.networks import model_folder
+from sadpm.running import records
 from snakemake.settings.types import RerunTrigger
 
 ROOT = CONFIG.root.as_posix()

@@ -4,10 +4,10 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from sadpm.artifacts import UserError
+from sadpm.running.files import UserError
 from sadpm.config import ConfigError, extended, load_config, merged, read_config
-from sadpm.named_files import named_files, source_problems
-from sadpm.published import left_out, load_published, name_errors
+from sadpm.config.named_files import named_files, source_problems
+from sadpm.report.published import left_out, load_published, name_errors
 from snakemake.exceptions import WorkflowError
 
 DEFAULT = "config/config.yaml"

@@ -129,7 +129,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _parts_fit_each_other(self) -> Self:
-        from sadpm.consistency import consistency_errors
+        from sadpm.config.consistency import consistency_errors
 
         if errors := consistency_errors(self):
             raise ValueError("\n".join(errors))

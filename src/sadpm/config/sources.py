@@ -80,7 +80,7 @@ class ArraySource(Section):
         Raises:
             UserError: the file holds no square images.
         """
-        from sadpm.artifacts import UserError
+        from sadpm.running.files import UserError
         from sadpm.sources.arrays import array_images
 
         if not Path(self.path).exists():

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from sadpm.config import HeadsConfig
     from sadpm.diffusion.schedule import NoiseSchedule
-    from sadpm.networks import UNet
+    from sadpm.networks.unet import UNet
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sadpm.diffusion.schedule import NoiseSchedule
-    from sadpm.networks import UNet
+    from sadpm.networks.unet import UNet
 
 
 class Analytic(Covariance):

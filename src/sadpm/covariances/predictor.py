@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sadpm.artifacts import UserError, write_atomically
 from sadpm.covariances import Covariance, Seen
 from sadpm.diffusion.covariance import average_over_pixels, clip_covariance
 from sadpm.diffusion.samplers import Prediction
 from sadpm.diffusion.schedule import NoiseSchedule
-from sadpm.finite import first_not_finite
-from sadpm.networks import UNet, load_unet
+from sadpm.networks.unet import UNet, load_unet
+from sadpm.running.files import UserError, write_atomically
+from sadpm.running.finite import first_not_finite
 
 
 class Predictor:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sadpm.diffusion.schedule import NoiseSchedule
-    from sadpm.networks import UNet
+    from sadpm.networks.unet import UNet
 
 LOSS_OF_ZERO = 3
 """E eps^4, a pixel: the loss of a head that always answers 0 where the target is a square of noise."""
@@ -44,7 +44,7 @@ class Regression(Covariance):
         Raises:
             ValueError: the weights are those of a head of another network, or not finite.
         """
-        from sadpm.networks import load_head
+        from sadpm.networks.unet import load_head
 
         head = load_head(tensors, unet)
         return lambda seen: self.of_head(schedule, head(seen.h, seen.emb), seen)
@@ -56,9 +56,9 @@ class HeadEstimate:
     def __init__(self, covariance: Regression, fitting: Fitting) -> None:
         import torch
 
-        from sadpm.networks import new_head
-        from sadpm.optimisation import TrainingState
-        from sadpm.randomness import position_seed
+        from sadpm.networks.unet import new_head
+        from sadpm.running.randomness import position_seed
+        from sadpm.training.state import TrainingState
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(position_seed(fitting.seed, "heads", 0))

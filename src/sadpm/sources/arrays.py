@@ -14,8 +14,8 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from sadpm.artifacts import UserError
 from sadpm.config.sources import ArraySource
+from sadpm.running.files import UserError
 from sadpm.sources.containers import ZIP_ERRORS
 from sadpm.sources.signatures import HEAD, refusal
 from sadpm.sources.stream import ImageStream

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NoReturn, Protocol
 
-from sadpm.artifacts import UserError
+from sadpm.running.files import UserError
 from sadpm.sources.pictures import suffixes
 from sadpm.sources.signatures import HEAD, refusal
 

@@ -9,8 +9,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from sadpm.artifacts import UserError
 from sadpm.config.sources import FilesSource
+from sadpm.running.files import UserError
 from sadpm.sources.containers import Container, Folder, ZipArchive
 from sadpm.sources.lmdb_images import LMDB
 from sadpm.sources.pictures import centre_square, decode, to_pixels

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sadpm.artifacts import UserError
+from sadpm.running.files import UserError
 from sadpm.sources.pictures import is_image
 
 NOT_IMAGES = re.compile(rb"length.*|__len__|__keys__|num-samples")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sadpm.artifacts import UserError
+from sadpm.running.files import UserError
 from sadpm.sources.signatures import refusal
 
 if TYPE_CHECKING:

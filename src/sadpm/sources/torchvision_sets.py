@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sadpm.artifacts import UserError
 from sadpm.config.sources import CelebASource, CIFAR10Source
+from sadpm.running.files import UserError
 from sadpm.sources.containers import Container, Folder, ZipArchive
 from sadpm.sources.pictures import decode, to_pixels
 from sadpm.sources.stream import ImageStream

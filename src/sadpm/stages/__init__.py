@@ -17,9 +17,9 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from sadpm.artifacts import UserError
-from sadpm.interruption import stop_when_asked
 from sadpm.kinds import users_part
+from sadpm.running.files import UserError
+from sadpm.running.interruption import stop_when_asked
 
 # Run as `python -m sadpm.stages.<stage>`: this package comes before the stage, whose imports take seconds.
 if sys.argv[0] == "-m":

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sadpm.artifacts import UserError, provenance, write_atomically, write_json
 from sadpm.config import GapFigure, IllustrationFigure, QualityFigure, SamplesFigure
-from sadpm.data import Pixels, load_pixels, load_samples
-from sadpm.figures import Curve, gap_curves, quality, sample_grid, save
-from sadpm.grid import Cell
-from sadpm.jobs import FigureJob, TableJob
-from sadpm.records import entries
+from sadpm.config.grid import Cell
+from sadpm.config.jobs import FigureJob, TableJob
+from sadpm.report.figures import Curve, gap_curves, quality, sample_grid, save
+from sadpm.running.files import UserError, provenance, write_atomically, write_json
+from sadpm.running.records import entries
+from sadpm.sources.prepared import Pixels, load_pixels, load_samples
 from sadpm.stages import command
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def draw(
     """Read what the kind of figure needs, and draw it."""
     match params.figure:
         case IllustrationFigure():
-            from sadpm.illustration import illustration
+            from sadpm.report.illustration import illustration
 
             return illustration(params.figure)
         case SamplesFigure():
@@ -99,7 +99,7 @@ def load_curve(path: Path) -> Curve:
 
 def load_scores(params: FigureJob, figure: QualityFigure, scores: Sequence[Path]) -> DataFrame:
     """Read scores into the long table of the figure's cells."""
-    from sadpm.tables import long_table
+    from sadpm.report.tables import long_table
 
     job = TableJob(name=params.name, title=figure.title, metric=figure.metric, cells=params.cells, labels=params.labels)
     return long_table(job, chain.from_iterable(entries(path, "scores") for path in scores))

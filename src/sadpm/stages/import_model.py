@@ -6,13 +6,13 @@ from pathlib import Path
 
 import torch
 
-from sadpm.artifacts import UserError, provenance, sha256, write_json, write_text
-from sadpm.data import load_pixels
-from sadpm.jobs import ImportJob
-from sadpm.networks import UNet, save_unet
-from sadpm.optimisation import LOSS_COLUMNS
-from sadpm.released import layout, load_released
+from sadpm.config.jobs import ImportJob
+from sadpm.networks.released import layout, load_released
+from sadpm.networks.unet import UNet, save_unet
+from sadpm.running.files import UserError, provenance, sha256, write_json, write_text
+from sadpm.sources.prepared import load_pixels
 from sadpm.stages import command
+from sadpm.training.state import LOSS_COLUMNS
 
 
 def import_model(params: ImportJob, images: Path, model: Path, log: Path, report: Path) -> None:

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from sadpm.artifacts import UserError, read_json, write_atomically, write_json
-from sadpm.data import Pixels, load_samples, write_samples
-from sadpm.jobs import SampleJob
+from sadpm.config.jobs import SampleJob
+from sadpm.running.files import UserError, read_json, write_atomically, write_json
+from sadpm.sources.prepared import Pixels, load_samples, write_samples
 from sadpm.stages import command
 
 

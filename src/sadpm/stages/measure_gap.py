@@ -6,17 +6,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sadpm.artifacts import UserError, provenance, write_json, write_text
-from sadpm.batches import to_model_range
+from sadpm.config.jobs import GapJob
 from sadpm.covariances.predictor import Predictor, load_network
-from sadpm.data import load_pixels
-from sadpm.device import device_name, select_device
 from sadpm.diffusion.gap import GapStep, estimation_gap
 from sadpm.diffusion.schedule import NoiseSchedule
-from sadpm.jobs import GapJob
-from sadpm.progress import progress
-from sadpm.randomness import ImageNoise, generator
+from sadpm.running.device import device_name, select_device
+from sadpm.running.files import UserError, provenance, write_json, write_text
+from sadpm.running.progress import progress
+from sadpm.running.randomness import ImageNoise, generator
+from sadpm.sources.prepared import load_pixels
 from sadpm.stages import command
+from sadpm.training.batches import to_model_range
 
 COLUMNS = ("step", "gap", "mean_gap", "official_gap")
 

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from sadpm.artifacts import UserError, provenance, sha256, write_atomically, write_json
 from sadpm.config import Metric
-from sadpm.data import load_pixels
-from sadpm.extractors import KEEP_FEATURES, create_extractors, measure_all
-from sadpm.jobs import ReferenceJob
-from sadpm.references import Reference, import_published
+from sadpm.config.jobs import ReferenceJob
+from sadpm.extractors.base import KEEP_FEATURES, create_extractors, measure_all
+from sadpm.metrics.references import Reference, import_published
+from sadpm.running.files import UserError, provenance, sha256, write_atomically, write_json
+from sadpm.sources.prepared import load_pixels
 from sadpm.stages import command
 
 

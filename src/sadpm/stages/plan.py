@@ -9,9 +9,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from sadpm.artifacts import UserError, provenance, read_json, write_json, write_text
 from sadpm.config import Config, ConfigError
-from sadpm.plan import EVERYTHING, Cost, Row, Throughput, plan_rows
+from sadpm.cost.plan import EVERYTHING, Cost, Row, Throughput, plan_rows
+from sadpm.running.files import UserError, provenance, read_json, write_json, write_text
 from sadpm.stages import command
 
 COLUMNS = (

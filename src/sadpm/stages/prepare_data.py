@@ -8,9 +8,9 @@ from typing import IO
 
 import numpy as np
 
-from sadpm.artifacts import UserError, provenance, write_atomically, write_json
-from sadpm.jobs import DataJob
-from sadpm.progress import progress
+from sadpm.config.jobs import DataJob
+from sadpm.running.files import UserError, provenance, write_atomically, write_json
+from sadpm.running.progress import progress
 from sadpm.sources import ImageStream, open_source
 from sadpm.stages import command
 

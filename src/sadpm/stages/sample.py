@@ -8,18 +8,18 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
-from sadpm.artifacts import UserError, provenance, write_atomically, write_json
+from sadpm.config.jobs import Chain, SampleJob
 from sadpm.covariances.predictor import Predictor, load_network, read_fitted
-from sadpm.data import write_samples
-from sadpm.device import device_name, select_device
 from sadpm.diffusion.samplers import pixel_variance, to_uint8
 from sadpm.diffusion.schedule import NoiseSchedule
 from sadpm.diffusion.timesteps import exact_timesteps
-from sadpm.jobs import Chain, SampleJob
-from sadpm.networks import UNet
-from sadpm.randomness import ImageNoise
-from sadpm.resume import Checkpoints
+from sadpm.networks.unet import UNet
+from sadpm.running.checkpoints import Checkpoints
+from sadpm.running.device import device_name, select_device
+from sadpm.running.files import UserError, provenance, write_atomically, write_json
+from sadpm.running.randomness import ImageNoise
 from sadpm.samplers import Manner
+from sadpm.sources.prepared import write_samples
 from sadpm.stages import command
 
 

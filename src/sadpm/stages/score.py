@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sadpm.artifacts import UserError, provenance, read_json, sha256, write_json
 from sadpm.config import Metric
-from sadpm.data import load_samples
-from sadpm.extractors import (
+from sadpm.config.grid import Cell
+from sadpm.config.jobs import ScoreJob
+from sadpm.extractors.base import (
     INCEPTION_FEATURES,
     KEEP_FEATURES,
     FeatureExtractor,
@@ -19,10 +19,16 @@ from sadpm.extractors import (
     create_extractors,
     measure_all,
 )
-from sadpm.grid import Cell
-from sadpm.jobs import ScoreJob
-from sadpm.metrics import KID_SUBSETS, frechet_distance, inception_score, kernel_inception_distance, precision_recall
-from sadpm.references import Reference, load_reference
+from sadpm.metrics.frechet import (
+    KID_SUBSETS,
+    frechet_distance,
+    inception_score,
+    kernel_inception_distance,
+    precision_recall,
+)
+from sadpm.metrics.references import Reference, load_reference
+from sadpm.running.files import UserError, provenance, read_json, sha256, write_json
+from sadpm.sources.prepared import load_samples
 from sadpm.stages import command
 
 SPLITS = 10
@@ -158,7 +164,7 @@ def _values(measured: Mapping[Metric, Measurement], reference: Reference) -> dic
 
 
 def _precision_recall(features: Rows, real: Rows) -> dict[Metric, dict[str, Any]]:
-    from sadpm.device import select_device
+    from sadpm.running.device import select_device
 
     precision, recall = precision_recall(features, real, select_device())
     return {"precision": {"value": precision}, "recall": {"value": recall}}

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
-from sadpm.artifacts import provenance, write_json, write_text
-from sadpm.jobs import TableJob
-from sadpm.published import beside, load_published, unused
-from sadpm.records import entries
+from sadpm.config.jobs import TableJob
+from sadpm.report.published import beside, load_published, unused
+from sadpm.report.tables import from_csv, long_table, to_latex, to_markdown
+from sadpm.running.files import provenance, write_json, write_text
+from sadpm.running.records import entries
 from sadpm.stages import command
-from sadpm.tables import from_csv, long_table, to_latex, to_markdown
 
 
 def table(

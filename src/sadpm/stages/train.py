@@ -8,21 +8,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sadpm import distributed
-from sadpm.artifacts import UserError, provenance, sha256, write_json, write_text
-from sadpm.batches import TrainingBatches
-from sadpm.data import load_pixels
-from sadpm.device import device_name, select_device
+from sadpm.config.jobs import TrainJob
 from sadpm.diffusion.losses import PredictNoise
 from sadpm.diffusion.schedule import NoiseSchedule, network_time
-from sadpm.distributed import ALONE, Group
-from sadpm.jobs import TrainJob
-from sadpm.networks import UNet, save_unet
+from sadpm.networks.unet import UNet, save_unet
 from sadpm.objectives import Loss
-from sadpm.optimisation import LOSS_COLUMNS, TrainingState
-from sadpm.randomness import generator, position_seed
-from sadpm.resume import Checkpoints
+from sadpm.running import distributed
+from sadpm.running.checkpoints import Checkpoints
+from sadpm.running.device import device_name, select_device
+from sadpm.running.distributed import ALONE, Group
+from sadpm.running.files import UserError, provenance, sha256, write_json, write_text
+from sadpm.running.randomness import generator, position_seed
+from sadpm.sources.prepared import load_pixels
 from sadpm.stages import command, options_of
+from sadpm.training.batches import TrainingBatches
+from sadpm.training.state import LOSS_COLUMNS, TrainingState
 
 
 def train(

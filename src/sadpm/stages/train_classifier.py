@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
-from sadpm.artifacts import UserError, provenance, write_json
-from sadpm.classifier import save_classifier, train_classifier
-from sadpm.data import load_labels, load_pixels
-from sadpm.finite import first_not_finite
-from sadpm.jobs import ClassifierJob
+from sadpm.config.jobs import ClassifierJob
+from sadpm.networks.classifier import save_classifier, train_classifier
+from sadpm.running.files import UserError, provenance, write_json
+from sadpm.running.finite import first_not_finite
+from sadpm.sources.prepared import load_labels, load_pixels
 from sadpm.stages import command
 
 SEED = 0

@@ -1,0 +1,116 @@
+"""Whether the parts of a configuration fit each other: what would end in a mix-up, or fail in some later job."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sadpm.config.grid import all_cells, metrics_of, reference_errors
+from sadpm.cost.job_graph import RULES
+
+if TYPE_CHECKING:
+    from sadpm.config import Config
+    from sadpm.config.sources import ImageShape
+
+TARGETS = ("all", "everything", "tables", "figures", "plan")
+"""Rules beside those of the jobs; each table and figure is one more."""
+FOLDER_OF_RESULTS = ("benchmarks", "figures", "logs", "plan.csv", "plan.md", "tables")
+"""What lies beside the folders of the data sets."""
+FOLDER_OF_DATASET = ("classifier.json", "classifier.safetensors", "data", "reference.npz")
+"""What lies beside the folders of a data set's models."""
+FEWEST_IMAGES = {"fd": 2, "is": 2, "kid": 2, "precision": 4, "recall": 4}
+"""Of each kind, samples and real ones: a covariance and a kernel need two, third nearest neighbours four."""
+BY_FEATURES = ("kid", "precision", "recall")
+"""Metrics that compare the features of single images."""
+
+
+def consistency_errors(config: Config) -> list[str]:
+    """Return one line for each mistake that only shows when several parts of the configuration are seen together."""
+    if errors := [*_name_errors(config), *reference_errors(config)]:
+        return errors
+    for name, dataset in config.datasets.items():
+        known = None if dataset.source.kind == "array" else dataset.source.shape()  # an array's is in its file
+        errors += _sample_errors(config, name) or (shape_errors(config, name, known) if known else [])
+    return errors
+
+
+def shape_errors(config: Config, dataset: str, shape: ImageShape) -> list[str]:
+    """Return one line for everything that does not fit the images of a data set, as far as their shape is known."""
+    errors = []
+    try:
+        config.datasets[dataset].network.check_size(shape.size)
+    except ValueError as error:
+        errors.append(f"datasets.{dataset}.network: {error}")
+    if shape.number is None:
+        return errors
+    for name, figure in config.figures.items():
+        if figure.kind != "illustration" and figure.dataset == dataset:
+            errors += [
+                f"figures.{name}.{key}: {asked} is above the {shape.number} images of {dataset!r}"
+                for key in ("columns", "num_images")
+                if (asked := getattr(figure, key, 0)) > shape.number
+            ]
+    if config.datasets[dataset].reference is None and (reason := _too_few(config, dataset, shape.number)):
+        errors.append(f"datasets.{dataset}.source: {reason}")
+    return errors
+
+
+def _sample_errors(config: Config, dataset: str) -> list[str]:
+    entry, errors = config.datasets[dataset], []
+    by_features = sorted({*BY_FEATURES}.intersection(metrics_of(config, dataset)))
+    if entry.reference is not None and by_features:
+        errors.append(
+            f"datasets.{dataset}.reference: {', '.join(by_features)} need the features of real images, and published "
+            "statistics have none; leave out the reference to have them measured, or these metrics"
+        )
+    if reason := _too_few(config, dataset, entry.num_samples):
+        errors.append(f"datasets.{dataset}.num_samples: {reason}")
+    errors += _level_errors(config, dataset)
+    errors += [
+        f"figures.{name}.columns: {figure.columns} is above datasets.{dataset}.num_samples ({entry.num_samples})"
+        for name, figure in config.figures.items()
+        if figure.kind == "samples" and figure.dataset == dataset and figure.columns > entry.num_samples
+    ]
+    return errors
+
+
+def _level_errors(config: Config, dataset: str) -> list[str]:
+    """An estimate by level can't be used before each level was seen at least once."""
+    heads, levels = config.datasets[dataset].heads, config.schedule.num_train_timesteps
+    used = dict.fromkeys(cell.covariance for cell in all_cells(config) if cell.dataset == dataset)
+    by_level = [name for name in used if config.covariances[name].is_by_level]
+    if not by_level or heads.steps * heads.batch_size >= levels:
+        return []
+    seen = f"{heads.steps} steps of {heads.batch_size} images"
+    return [
+        f"datasets.{dataset}.heads: {seen} leave some of {levels} noise levels unseen, and {by_level[0]!r} needs all"
+    ]
+
+
+def _too_few(config: Config, dataset: str, count: int) -> str:
+    """Say which metrics so many images don't suffice for, if any."""
+    metrics = [metric for metric in metrics_of(config, dataset) if count < FEWEST_IMAGES[metric]]
+    fewest = max((FEWEST_IMAGES[metric] for metric in metrics), default=0)
+    return f"{count} are too few for {', '.join(metrics)}: {fewest} or more" if metrics else ""
+
+
+def _name_errors(config: Config) -> list[str]:
+    errors = [
+        f"{key}.{name}: the workflow has a rule of this name; choose another one"
+        for key in ("tables", "figures")
+        for name in getattr(config, key)
+        if name in {*RULES, *TARGETS}
+    ]
+    errors += [
+        f"figures.{name}: there is a table of this name, and names are targets; choose another one"
+        for name in config.figures
+        if name in config.tables
+    ]
+    errors += [
+        f"{key}.{name}: a file or folder of the results has this name; choose another one"
+        for key, taken in {"datasets": FOLDER_OF_RESULTS, "models": FOLDER_OF_DATASET}.items()
+        for name in getattr(config, key)
+        if name in taken
+    ]
+    if not config.tables and not config.figures:
+        errors.append("tables: there is neither a table nor a figure, so nothing would be made")
+    return errors

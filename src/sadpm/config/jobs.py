@@ -1,0 +1,274 @@
+"""What each job is told, by value: exactly the part of the configuration on which its result depends.
+
+The workflow passes a job as one JSON argument, and the stage parses it with the same class. So a changed value re-runs
+the jobs whose argument changed and what follows from them, and a logged command can be run again by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sadpm.config import (
+    CheckpointConfig,
+    ClassifierConfig,
+    Config,
+    Extractor,
+    Figure,
+    HeadsConfig,
+    InceptionWeights,
+    Metric,
+    NetworkConfig,
+    RecipeConfig,
+    ScheduleConfig,
+    Section,
+    Source,
+    TrainingConfig,
+)
+from sadpm.config.grid import Cell, GapCurve, figure_cells, figure_curves, fit_of, metrics_of, table_cells
+from sadpm.covariances import CovarianceSection
+from sadpm.kinds.section import Name
+from sadpm.objectives import ObjectiveSection
+from sadpm.samplers import SamplerSection
+
+
+class DataJob(Section):
+    """Make the one uint8 array of a data set."""
+
+    source: Source
+
+
+class ClassifierJob(Section):
+    """Train the classifier whose features score the samples."""
+
+    classifier: ClassifierConfig
+
+
+class ReferenceJob(Section):
+    """Measure the feature statistics of the real images, or import published ones."""
+
+    extractor: Extractor
+    weights: InceptionWeights = InceptionWeights()
+    metrics: tuple[Metric, ...] = ("fd",)
+    published: str | None = None
+
+
+class TrainJob(Section):
+    """Train one noise predictor. ``training`` already contains the model's multipliers."""
+
+    schedule: ScheduleConfig
+    network: NetworkConfig
+    training: TrainingConfig
+    objective: ObjectiveSection
+    seed: int
+
+
+class ImportJob(Section):
+    """Read one noise predictor from a released checkpoint, which must agree with the forward process."""
+
+    schedule: ScheduleConfig
+    checkpoint: CheckpointConfig
+    network: NetworkConfig
+
+
+class CovarianceJob(Section):
+    """Fit covariances to one noise predictor in one pass; their names are those under which they are kept."""
+
+    schedule: ScheduleConfig
+    heads: HeadsConfig
+    covariances: dict[Name, CovarianceSection]
+    seed: int
+
+
+class Chain(Section):
+    """How the samples of one cell are drawn; ``fit`` is the name under which the covariance's estimate is kept."""
+
+    cell: Cell
+    sampler: SamplerSection
+    covariance: CovarianceSection
+    fit: Name | None = None
+    recipe: RecipeConfig
+
+    @property
+    def steps(self) -> int:
+        """How many sampling steps."""
+        return self.cell.steps
+
+
+class SampleJob(Section):
+    """Draw the samples of several cells of one model, or the i-th of n parts of each cell's: ``shard`` is (i, n)."""
+
+    schedule: ScheduleConfig
+    chains: tuple[Chain, ...]
+    num_samples: int
+    batch_size: int
+    seed: int
+    shard: tuple[int, int] = (0, 1)
+
+    def batches(self) -> list[range]:
+        """Return which images are drawn at once, the same whatever n, because rounding depends on the company."""
+        starts = range(0, self.num_samples, self.batch_size)
+        shard, shards = self.shard
+        mine = starts[len(starts) * shard // shards : len(starts) * (shard + 1) // shards]
+        return [range(start, min(start + self.batch_size, self.num_samples)) for start in mine]
+
+
+class ScoreJob(Section):
+    """Score the samples of a :class:`SampleJob`; ``recipes`` are the names of the cells' recipes."""
+
+    cells: tuple[Cell, ...]
+    recipes: tuple[str, ...]
+    extractor: Extractor
+    weights: InceptionWeights = InceptionWeights()
+    metrics: tuple[Metric, ...] = ("fd",)
+
+
+class GapJob(Section):
+    """Measure the estimation gap of one model."""
+
+    schedule: ScheduleConfig
+    start: int
+    num_images: int
+    seed: int
+
+
+class TableJob(Section):
+    """Collect scores into a table. ``labels[axis][name]`` is what is printed for a model, sampler or covariance."""
+
+    name: str
+    title: str
+    metric: Metric
+    cells: tuple[Cell, ...]
+    labels: dict[str, dict[str, str]]
+    published: str | None = None
+
+
+class FigureJob(Section):
+    """Draw a figure from samples, scores or gap curves."""
+
+    name: str
+    figure: Figure
+    cells: tuple[Cell, ...]
+    curves: tuple[GapCurve, ...]
+    labels: dict[str, dict[str, str]]
+
+
+def train_job(config: Config, dataset: str, model: str, seed: int) -> TrainJob:
+    """The training of one model of the grid."""
+    entry, training = config.models[model], config.datasets[dataset].training
+    scaled = {
+        "batch_size": training.batch_size * entry.batch_multiplier,
+        "steps": training.steps * entry.steps_multiplier,
+    }
+    return TrainJob(
+        schedule=config.schedule,
+        network=config.datasets[dataset].network,
+        training=training.model_copy(update=scaled),
+        objective=entry.objective,
+        seed=seed,
+    )
+
+
+def import_job(config: Config, dataset: str, model: str) -> ImportJob:
+    """The import of a model that the grid takes from a checkpoint, the same for all seeds."""
+    return ImportJob(
+        schedule=config.schedule,
+        checkpoint=config.models[model].checkpoint[dataset],
+        network=config.datasets[dataset].network,
+    )
+
+
+def covariance_job(config: Config, dataset: str, seed: int, fits: Iterable[str]) -> CovarianceJob:
+    """The fitting of some covariances, which are named, in one pass."""
+    return CovarianceJob(
+        schedule=config.schedule,
+        heads=config.datasets[dataset].heads,
+        covariances={name: config.covariances[name].as_fitted() for name in fits},
+        seed=seed,
+    )
+
+
+def sample_job(config: Config, cells: Sequence[Cell], shard: tuple[int, int] = (0, 1)) -> SampleJob:
+    """The sampling of several cells of one run, or of the i-th of n parts of each."""
+    dataset = config.datasets[cells[0].dataset]
+    return SampleJob(
+        schedule=config.schedule,
+        chains=tuple(_chain(config, cell) for cell in cells),
+        num_samples=dataset.num_samples,
+        batch_size=dataset.sampling_batch_size,
+        seed=cells[0].seed,
+        shard=shard,
+    )
+
+
+def score_job(config: Config, cells: Sequence[Cell]) -> ScoreJob:
+    """The scoring of several cells of one run."""
+    dataset = config.datasets[cells[0].dataset]
+    return ScoreJob(
+        cells=tuple(cells),
+        recipes=tuple(config.covariances[cell.covariance].recipe for cell in cells),
+        extractor=dataset.extractor,
+        weights=dataset.weights,
+        metrics=metrics_of(config, cells[0].dataset),
+    )
+
+
+def reference_job(config: Config, dataset: str) -> ReferenceJob:
+    """The statistics of a data set's real images."""
+    entry = config.datasets[dataset]
+    return ReferenceJob(
+        extractor=entry.extractor,
+        weights=entry.weights,
+        metrics=metrics_of(config, dataset),
+        published=entry.reference,
+    )
+
+
+def parse_run(run: str) -> tuple[str, str, int]:
+    """Split ``<dataset>/<model>/seed<k>``."""
+    dataset, model, seed = run.split("/")
+    return dataset, model, int(seed.removeprefix("seed"))
+
+
+def _chain(config: Config, cell: Cell) -> Chain:
+    covariance = config.covariances[cell.covariance]
+    return Chain(
+        cell=cell,
+        sampler=config.samplers[cell.sampler],
+        covariance=covariance,
+        fit=fit_of(config, cell.covariance),
+        recipe=config.recipes[covariance.recipe],
+    )
+
+
+def table_job(config: Config, name: str) -> TableJob:
+    """A table with all that is printed in it besides the scores."""
+    table, cells = config.tables[name], tuple(table_cells(config, name))
+    return TableJob(
+        name=name,
+        title=table.title,
+        metric=table.metric,
+        cells=cells,
+        labels=_labels(config),
+        published=config.published,
+    )
+
+
+def figure_job(config: Config, name: str) -> FigureJob:
+    """A figure with all that is drawn in it besides data."""
+    return FigureJob(
+        name=name,
+        figure=config.figures[name],
+        cells=tuple(figure_cells(config, name)),
+        curves=tuple(figure_curves(config, name)),
+        labels=_labels(config),
+    )
+
+
+def _labels(config: Config) -> dict[str, dict[str, str]]:
+    axes: dict[str, Mapping[str, Any]] = {
+        "model": config.models,
+        "sampler": config.samplers,
+        "covariance": config.covariances,
+    }
+    return {axis: {name: entry.label or name for name, entry in declared.items()} for axis, declared in axes.items()}

@@ -1,0 +1,1 @@
+"""Metrics of given features and logits, whatever network they come from."""

@@ -1,0 +1,1 @@
+"""What any long job needs: files, checkpoints, signals, processes, devices, randomness."""

@@ -1,0 +1,25 @@
+"""The device of a stage, chosen once."""
+
+import os
+
+import torch
+
+from sadpm.running.files import UserError
+
+
+def select_device() -> torch.device:
+    """Return the GPU if there is one, else the CPU; the environment variable SADPM_DEVICE overrules.
+
+    Raises:
+        UserError: SADPM_DEVICE names no device of this machine.
+    """
+    name = os.environ.get("SADPM_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"SADPM_DEVICE={name}: no such device here; choose cpu, cuda or cuda:<number>") from error
+
+
+def device_name(device: torch.device) -> str:
+    """Return what goes into provenance, such as "NVIDIA H100" or "cpu"."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

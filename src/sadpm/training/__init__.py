@@ -1,0 +1,1 @@
+"""What training has that nothing else does: its state, and its batches."""

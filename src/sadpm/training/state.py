@@ -1,0 +1,136 @@
+"""One object for all that changes while a module is trained: what a checkpoint must hold."""
+
+from __future__ import annotations
+
+import math
+from copy import deepcopy
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor, nn
+
+from sadpm.running.distributed import ALONE, Group
+from sadpm.running.files import UserError
+from sadpm.running.finite import first_not_finite
+
+LOSS_COLUMNS = ("step", "loss")
+"""Of the log of a noise predictor's training; the parts of its objective's loss follow."""
+
+EXPLODED = 1000
+"""A loss so many times that of a module which always answers 0 is no spike: the module is lost."""
+
+
+class TrainingState:
+    """A module, the exponential moving average (EMA) of its weights, Adam, the step number, and the history of losses.
+
+    Random numbers are functions of the step, so that no generator's state belongs here. Several processes of
+    a group hold the same state, but for the losses, each of which has seen its part of a batch.
+
+    Where values are not finite, or the loss explodes, a UserError says at which step. That is seen when losses are
+    fetched for the history, and before weights go into a checkpoint or an output: no step waits for it.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        learning_rate: float,
+        ema_decay: float,
+        max_grad_norm: float | None,
+        log_every: int,
+        loss_of_zero: float = math.inf,
+        group: Group = ALONE,
+    ) -> None:
+        """Start with step 0.
+
+        Args:
+            module: what is trained.
+            learning_rate: Adam's, constant.
+            ema_decay: share of the average that stays, at each step.
+            max_grad_norm: bound of the gradient's norm, None for none.
+            log_every: steps whose mean losses are one row of the history.
+            loss_of_zero: the loss of a module that always answers 0, to recognise an explosion by.
+            group: the processes that train together.
+        """
+        self.module, self.step = module, 0
+        self.ema = deepcopy(module).eval().requires_grad_(False)
+        self._parameters: list[Tensor] = list(module.parameters())
+        self._averages: list[Tensor] = list(self.ema.parameters())
+        self.optimizer = torch.optim.Adam(self._parameters, lr=learning_rate, fused=True)
+        self.ema_decay, self.max_grad_norm = ema_decay, max_grad_norm
+        self.log_every, self._group = log_every, group
+        self._learning_rate, self._loss_of_zero = learning_rate, loss_of_zero
+        self.history: list[list[float]] = []
+        self._sums: Tensor | None = None
+
+    def update(self, loss: Tensor, *terms: Tensor) -> None:
+        """Take one optimiser step on ``loss``; its value and those of ``terms`` enter the history."""
+        self.optimizer.zero_grad()
+        loss.backward()
+        if self.max_grad_norm is not None:
+            nn.utils.clip_grad_norm_(self._parameters, self.max_grad_norm)
+        self.optimizer.step()
+        self._average_weights()
+        self.step += 1
+        self._record(torch.stack([loss, *terms]).detach())
+
+    @torch.no_grad()
+    def _average_weights(self) -> None:
+        """Move the average towards the weights; it starts as the weights after the first step."""
+        if self.step == 0:
+            torch._foreach_copy_(self._averages, self._parameters)
+        else:
+            torch._foreach_lerp_(self._averages, self._parameters, 1 - self.ema_decay)
+
+    def _record(self, values: Tensor) -> None:
+        """Sum on the device, and fetch the mean once in ``log_every`` steps."""
+        self._sums = values if self._sums is None else self._sums + values
+        if self.step % self.log_every == 0:
+            means = (self._group.mean(self._sums) / self.log_every).tolist()
+            self._check_loss(means[0], self.log_every)
+            self.history.append([self.step, *means])
+            self._sums = None
+
+    def _check_loss(self, mean: float, steps: int) -> None:
+        """Raise UserError if the mean loss of the last steps is that of a lost module."""
+        if not math.isfinite(mean):
+            self._refuse(f"the loss is {mean} in steps {self.step - steps + 1} to {self.step}")
+        if mean > EXPLODED * self._loss_of_zero:
+            self._refuse(
+                f"the loss of steps {self.step - steps + 1} to {self.step} is {mean:.3g}, more than {EXPLODED:,} times"
+                f" the {self._loss_of_zero:.3g} of a network that always answers 0"
+            )
+
+    def _refuse(self, what: str) -> NoReturn:
+        clipping = "" if self.max_grad_norm is not None else ", or set max_grad_norm, such as 1.0"
+        raise UserError(
+            f"training has diverged: {what}. Lower learning_rate (now {self._learning_rate:g}){clipping}; nothing was"
+            " written, and the last checkpoint from before is kept"
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that :meth:`load_state_dict` needs, in types that load without unpickling code.
+
+        All processes of a group call this at the same step.
+
+        Raises:
+            UserError: a weight, or a loss that is not in the history yet, is that of a lost module.
+        """
+        sums = None if self._sums is None else self._group.mean(self._sums)
+        if sums is not None and (steps := self.step % self.log_every):
+            self._check_loss(sums[0].item() / steps, steps)
+        weights, averages = self.module.state_dict(), self.ema.state_dict()
+        if (name := first_not_finite(weights) or first_not_finite(averages)) is not None:
+            self._refuse(f"after step {self.step}, {name} holds values that are not finite")
+        optimizer = self.optimizer.state_dict()
+        return {
+            "step": self.step, "module": weights, "ema": averages, "optimizer": optimizer, "history": self.history,
+            "sums": sums,
+        }  # fmt: skip
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state, to the bit."""
+        self.module.load_state_dict(state["module"])
+        self.ema.load_state_dict(state["ema"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.history, self._sums = state["step"], state["history"], state["sums"]

@@ -1,0 +1,87 @@
+from collections import Counter
+
+import pytest
+import yaml
+
+from sadpm.config import load_config
+from sadpm.config.grid import Cell, all_cells, figure_cells, figure_curves, packs, table_cells
+from test_config import CONFIGS, changed
+
+VALUES = yaml.safe_load((CONFIGS / "test.yaml").read_text())
+CONFIG = load_config(VALUES)
+
+
+def test_a_table_is_the_product_of_its_lists_and_what_is_added():
+    cells = table_cells(CONFIG, "table4")
+    assert cells == [
+        Cell("digits", "base", 0, "ddpm", "fixed", 2),
+        Cell("digits", "sa3-slide", 0, "ddpm", "fixed", 2),
+        Cell("digits", "base", 0, "ddpm", "fixed", 5),
+    ]
+
+
+def test_cells_shared_by_tables_and_figures_are_computed_once():
+    wanted = [cell for name in CONFIG.tables for cell in table_cells(CONFIG, name)]
+    wanted += [cell for name in CONFIG.figures for cell in figure_cells(CONFIG, name)]
+    cells = all_cells(CONFIG)
+    assert set(cells) == set(wanted)
+    assert max(Counter(cells).values()) == 1 < max(Counter(wanted).values())
+
+
+def test_seeds_multiply_cells_and_a_table_may_choose_its_own():
+    config = load_config(changed(changed(VALUES, "seeds", [0, 1, 2]), "tables/table3/seeds", [1]))
+    assert {cell.seed for cell in table_cells(config, "table1")} == {0, 1, 2}
+    assert {cell.seed for cell in table_cells(config, "table3")} == {1}
+    assert {curve.seed for curve in figure_curves(config, "figure4")} == {0, 1, 2}
+    assert {cell.seed for cell in figure_cells(config, "figure2")} == {0}
+
+
+WAYS = ["cell", "row", "covariance", "model"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_cell_is_in_exactly_one_job_of_its_run(way):
+    config = load_config(changed(VALUES, "samples_per_job", way))
+    made = packs(config)
+    assert sorted(cell for cells in made.values() for cell in cells) == all_cells(config)
+    assert all(cell.run == run for (run, _), cells in made.items() for cell in cells)
+
+
+@pytest.mark.parametrize(
+    ("way", "names"),
+    [
+        ("cell", {"ddpm-fixed-2", "ddpm-fixed-5", "ddim-fixed-2", "ddpm-npr-2", "ddim-npr-2"}),
+        ("row", {"ddpm-fixed", "ddim-fixed", "ddpm-npr", "ddim-npr"}),
+        ("covariance", {"fixed", "npr"}),
+        ("model", {"all"}),
+    ],
+)
+def test_jobs_are_named_after_what_their_cells_share(way, names):
+    table = {**VALUES["tables"]["table1"], "covariances": ["fixed", "npr"]}
+    values = {**VALUES, "tables": {"t": table, "table4": VALUES["tables"]["table4"]}, "samples_per_job": way}
+    config = load_config(values)
+    assert {name for run, name in packs(config) if run == "digits/base/seed0"} == names
+
+
+def test_a_cell_has_a_job_of_its_own_by_default():
+    values = {key: value for key, value in VALUES.items() if key != "samples_per_job"}
+    assert all(len(cells) == 1 for cells in packs(load_config(values)).values())
+
+
+@pytest.mark.parametrize(
+    ("what", "value", "kept_by"),
+    [
+        ("covariances", ["fixed", "analytic", "npr", "sn"], ["cell", "row", "covariance"]),
+        ("models", ["base", "sa2-lam1", "sa3-slide"], WAYS),
+        ("steps", [2, 5], ["cell"]),
+    ],
+)
+def test_further_cells_leave_the_jobs_of_others_as_they_are(what, value, kept_by):
+    fewer = changed(changed(VALUES, "tables", {}), "figures", {})
+    fewer = changed(fewer, "tables/t", {**VALUES["tables"]["table1"], "covariances": ["fixed", "npr"]})
+    for way in WAYS:
+        before, after = (
+            packs(load_config(changed(values, "samples_per_job", way)))
+            for values in (fewer, changed(fewer, f"tables/t/{what}", value))
+        )
+        assert (before.items() <= after.items()) == (way in kept_by)

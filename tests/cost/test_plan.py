@@ -1,0 +1,321 @@
+import csv
+import importlib.util
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from torch import nn
+
+from sadpm.config import load_config
+from sadpm.config.grid import Cell
+from sadpm.config.jobs import train_job
+from sadpm.cost.flops import INCEPTION_FLOPS, head_cost, unet_flops, unet_parameters
+from sadpm.cost.job_graph import Job, JobGraph
+from sadpm.cost.plan import EVERYTHING, Cost, Row, Speed, Throughput, plan_rows
+from sadpm.diffusion.gap import estimation_gap
+from sadpm.diffusion.samplers import Prediction
+from sadpm.diffusion.schedule import NoiseSchedule
+from sadpm.networks.unet import UNet
+from sadpm.objectives.ddpm import DDPM
+from sadpm.objectives.sequence_aware import SequenceAware
+from sadpm.running.files import UserError
+from sadpm.sources.embedded import handwritten_digits, photograph_patches
+from sadpm.stages.plan import as_csv, by_target, plan
+from sadpm.stages.train import loss_at
+from test_config import CONFIGS, changed
+
+VALUES = yaml.safe_load((CONFIGS / "test.yaml").read_text())
+CONFIG = load_config(VALUES)
+SPEED = Throughput.model_validate(
+    {
+        "device": "a test",
+        "networks": {"digits": {"training": 1e9, "sampling": 2e9}, "patches": {"training": 3e9, "sampling": 4e9}},
+    }
+)
+DIGITS = (CONFIG.datasets["digits"].network, 8, 1)
+UNET_FLOPS = unet_flops(*DIGITS)
+HEAD = head_cost(*DIGITS, "simple")
+
+
+def costs(rows: Sequence[Row], target: str = EVERYTHING) -> dict[tuple[str, str], Cost]:
+    return {(row.rule, row.dataset): row.cost for row in rows if row.target == target}
+
+
+def outputs(folder: Path) -> list[Path]:
+    return [folder / f"plan.{form}" for form in ("md", "csv", "json")]
+
+
+def large(**changes):
+    """The tests' grid with the Inception extractor on CIFAR-10."""
+    values = changed(VALUES, "datasets/digits/source", "cifar10")
+    values = changed(values, "datasets/digits/extractor", "inception")
+    for path, value in changes.items():
+        values = changed(values, path.replace("__", "/"), value)
+    return load_config(values)
+
+
+def test_costs_of_the_tests_configuration_by_hand():
+    found = costs(plan_rows(CONFIG, SPEED))
+    parameters = unet_parameters(*DIGITS)
+    trained = 6 * 8 * (1 + 2 + (3 + 1))  # base, SA-2, SA-3 with a window of its own
+    assert found["train", "digits"] == Cost(
+        3, trained, 3 * trained * UNET_FLOPS, pytest.approx(3 * trained * UNET_FLOPS / 1e9 / 3600), 3 * 4 * parameters
+    )
+    fitted = 2 * 4 * 250  # for two models
+    heads = 2 * 3 * fitted * HEAD.flops
+    hours = (fitted * UNET_FLOPS / 2e9 + heads / 1e9) / 3600
+    assert found["fit_covariances", "digits"] == Cost(
+        2, fitted, fitted * UNET_FLOPS + heads, pytest.approx(hours), 2 * (2 * 4 * HEAD.parameters + 3 * 8 * 1001)
+    )
+    steps = 2 * (8 * 2) + (2 + 5 - 2) + 2  # table 1 for two models; table 4 adds base in 5 and SA-3 in 2 steps
+    with_head = 2 * 4 * 2  # two models, two samplers, NPR and SN
+    sampled = 60 * steps * UNET_FLOPS + 60 * with_head * HEAD.flops
+    assert found["sample", "digits"].calls == 60 * steps
+    assert found["sample", "digits"].flops == sampled
+    assert found["sample", "digits"].hours == pytest.approx(sampled / 2e9 / 3600)
+    assert found["sample", "digits"].bytes == 60 * 18 * 64
+    gap = 2 * 4 * 4
+    assert found["measure_gap", "digits"] == Cost(
+        2, gap, gap * UNET_FLOPS, pytest.approx(gap * UNET_FLOPS / 2e9 / 3600)
+    )
+    assert found["prepare_data", "digits"] == Cost(1, bytes=1797 * 64)
+    assert found["prepare_data", "patches"] == Cost(1, bytes=8480 * 192)
+    assert found["table", ""] == Cost(4)
+    assert found["figure", ""] == Cost(5)
+    assert found["score", "digits"].calls == 0
+
+
+@pytest.mark.parametrize(
+    ("metric", "other", "passes"), [("fd", "fd", 1), ("is", "fd", 2), ("kid", "fd", 2), ("kid", "is", 2)]
+)
+def test_inception_looks_once_for_fid_and_once_for_all_other_metrics(metric, other, passes):
+    found = costs(plan_rows(large(tables__table2__metric=metric, tables__table4__metric=other), SPEED))
+    assert found["score", "digits"].calls == passes * 60 * 18
+    assert found["score", "digits"].flops == passes * 60 * 18 * INCEPTION_FLOPS
+    assert found["measure_reference", "digits"].calls == 50_000 * (2 if metric == "kid" else 1)
+    assert found["score", "patches"].calls == 0
+
+
+def test_published_statistics_cost_nothing():
+    found = costs(plan_rows(large(datasets__digits__reference="x.npz"), SPEED))
+    assert found["measure_reference", "digits"] == Cost(1)
+
+
+def test_an_imported_model_is_not_trained():
+    imported = changed(VALUES, "models/base", {"checkpoint": {"digits": {"path": "x"}}})
+    found = costs(plan_rows(load_config(imported), SPEED))
+    assert found["train", "digits"].calls == 6 * 8 * (2 + 4)
+    assert found["train", "patches"].jobs == 1
+    assert found["import_model", "digits"] == Cost(1, bytes=4 * unet_parameters(*DIGITS))
+
+
+def test_multipliers_multiply():
+    double = load_config(changed(VALUES, "models/base", {"batch_multiplier": 3, "steps_multiplier": 2}))
+    calls = [costs(plan_rows(config, SPEED))["train", "patches"].calls for config in (CONFIG, double)]
+    assert calls == [48, 6 * 48]
+
+
+def test_each_seed_costs_its_own_models_and_one_data_set():
+    one, two = (costs(plan_rows(load_config(changed(VALUES, "seeds", seeds)), SPEED)) for seeds in ([0], [0, 1]))
+    assert two["train", "digits"].flops == 2 * one["train", "digits"].flops
+    assert two["prepare_data", "digits"] == one["prepare_data", "digits"]
+
+
+def test_all_together_cost_less_than_each_alone_and_no_more_than_the_dearest():
+    rows = plan_rows(CONFIG, SPEED)
+    everything = sum(cost.flops for cost in costs(rows).values())
+    alone = [sum(cost.flops for cost in costs(rows, name).values()) for name in [*CONFIG.tables, *CONFIG.figures]]
+    assert max(alone) < everything < sum(alone)
+    assert costs(rows, "figure1") == {("figure", ""): Cost(1)}
+
+
+def test_a_table_alone_needs_no_other_tables_models():
+    rows = costs(plan_rows(CONFIG, SPEED), "table3")
+    assert rows["train", "patches"].jobs == 1
+    assert {dataset for _, dataset in rows} == {"patches", ""}
+
+
+def test_only_draws_with_a_covariance_need_one():
+    graph = JobGraph(CONFIG)
+    fixed, sn = (Cell("digits", "base", 0, "ddpm", covariance, 2) for covariance in ("fixed", "sn"))
+    for cells, needed in [((fixed,), False), ((fixed, sn), True)]:
+        rules = [job.rule for job in graph.closure([Job("sample", "digits", "base", 0, cells)])]
+        assert ("fit_covariances" in rules) == needed
+
+
+class Counting(nn.Module):
+    """Stands for the network, and counts the images it sees."""
+
+    def __init__(self):
+        super().__init__()
+        self.images = 0
+
+    def forward(self, x, _):
+        self.images += len(x)
+        return x
+
+
+@pytest.mark.parametrize("window", ["anchored", "sliding"])
+@pytest.mark.parametrize(("length", "weight"), [(None, 0), (2, 1.0), (3, 0.5), (3, 0.0)])
+def test_training_sees_as_many_images_as_planned(window, length, weight):
+    objective = SequenceAware(K=length, lam=weight, window=window) if length else DDPM()
+    job = train_job(CONFIG, "digits", "base", 0).model_copy(update={"objective": objective})
+    network = Counting()
+    loss_at(0, job, NoiseSchedule.create(**CONFIG.schedule.model_dump()), network, torch.zeros(6, 1, 8, 8))
+    assert network.images == 6 * objective.images_per_training_image()
+
+
+def test_the_gap_takes_as_many_passes_as_planned():
+    network, schedule = Counting(), NoiseSchedule.create(**CONFIG.schedule.model_dump())
+    x = torch.zeros(4, 1, 8, 8)
+    for _ in estimation_gap(lambda x, t: Prediction(network(x, t)), schedule, x, x, 5, lambda _: torch.zeros_like(x)):
+        pass
+    assert network.images == costs(plan_rows(CONFIG, SPEED))["measure_gap", "digits"].calls // 2
+
+
+@pytest.mark.parametrize(("name", "load"), [("digits", handwritten_digits), ("photographs", photograph_patches)])
+def test_embedded_images_have_the_planned_shape(name, load):
+    source = load_config(changed(VALUES, "datasets/patches/source", name)).datasets["patches"].source
+    stream, shape = load(), source.shape()
+    assert (shape.number, shape.size, shape.size, shape.channels) == (stream.count, *stream.shape)
+
+
+@pytest.mark.parametrize(
+    ("source", "shape"),
+    [
+        ("cifar10", (50_000, 32, 3)),
+        ("celeba", (162_770, 64, 3)),
+        ({"kind": "celeba", "split": "train+val", "size": 32}, (182_637, 32, 3)),
+        ({"kind": "images", "path": "x", "size": 16, "mode": "grey"}, (None, 16, 1)),
+        ({"kind": "images", "path": "x", "size": 16}, (None, 16, 3)),
+        ({"kind": "array", "path": "no such file.npy"}, None),
+    ],
+)
+def test_shapes_of_sources(source, shape):
+    assert load_config(changed(VALUES, "datasets/patches/source", source)).datasets["patches"].source.shape() == shape
+
+
+def array_config(path: Path):
+    return load_config(changed(VALUES, "datasets/patches/source", {"kind": "array", "path": str(path)}))
+
+
+def test_an_arrays_shape_is_read_from_its_header(tmp_path):
+    np.save(tmp_path / "grey.npy", np.zeros((5, 8, 8), np.uint8))
+    assert costs(plan_rows(array_config(tmp_path / "grey.npy"), SPEED))["prepare_data", "patches"].bytes == 5 * 64
+    np.save(tmp_path / "long.npy", np.zeros((5, 8, 16), np.uint8))
+    with pytest.raises(UserError, match="square images, not 8x16"):
+        plan_rows(array_config(tmp_path / "long.npy"), SPEED)
+
+
+def test_what_is_not_known_is_left_out_and_said_so(tmp_path, capsys):
+    plan(array_config(tmp_path / "later.npy"), *outputs(tmp_path))
+    shown = capsys.readouterr().out
+    assert "The files of `patches` are not there yet" in shown
+    assert "| table3 | 8 | 408 | ≥ 0 FLOP | ≥ 0 | ≥ 0 B |" in shown
+    assert "≥" not in next(line for line in shown.splitlines() if line.startswith("| table1"))
+    rows = plan_rows(array_config(tmp_path / "later.npy"), SPEED)
+    assert {(row.rule, row.dataset) for row in rows if not row.cost.complete} >= {("train", "patches")}
+    files = {"kind": "images", "path": "x", "size": 8}
+    plan(load_config(changed(VALUES, "datasets/patches/source", files)), *outputs(tmp_path))
+    assert "the disk of `patches`" in capsys.readouterr().out
+    rows = list(csv.DictReader((tmp_path / "plan.csv").read_text().splitlines()))
+    left_out = {row["rule"] for row in rows if row["complete"] == "False"}
+    assert left_out == {"prepare_data"}
+    measured = changed(changed(VALUES, "datasets/patches/source", files), "datasets/patches/extractor", "inception")
+    left_out = {row.rule for row in plan_rows(load_config(measured), SPEED) if not row.cost.complete}
+    assert left_out == {"prepare_data", "measure_reference"}
+
+
+def test_a_network_that_does_not_fit_an_array_is_told_before_it_is_trained(tmp_path):
+    np.save(tmp_path / "odd.npy", np.zeros((5, 7, 7), np.uint8))
+    with pytest.raises(UserError, match=r"datasets\.patches\.network: images of 7x7 can't be halved"):
+        plan(array_config(tmp_path / "odd.npy"), *outputs(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["odd.npy"]
+
+
+def test_an_assumption_is_called_one(tmp_path, capsys):
+    values = changed(VALUES, "plan", {"assumed_device": "a toaster", "assumed_tflops": 0.002})
+    plan(load_config(values), *outputs(tmp_path))
+    assert "**Assumed, not measured:** a toaster at 0.002 TFLOP/s" in capsys.readouterr().out
+    rows = list(csv.DictReader((tmp_path / "plan.csv").read_text().splitlines()))
+    assert {row["measured"] for row in rows} == {"False"}
+    for row in rows:
+        assert math.isclose(float(row["hours"]), float(row["flops"]) / 2e9 / 3600)
+    assert (tmp_path / "plan.md").read_text().count("| sample | digits |") == 1
+
+
+def test_a_measurement_takes_the_place_of_the_assumption(tmp_path, capsys):
+    path = tmp_path / "throughput.json"
+    path.write_text(SPEED.model_dump_json())
+    plan(CONFIG, *outputs(tmp_path), [path])
+    shown = capsys.readouterr().out
+    assert "Measured on a test in float32, in TFLOP/s: digits 0.001 in training and 0.002 in sampling" in shown
+    assert "ssumed" not in shown
+    assert (tmp_path / "plan.csv").read_text() == as_csv(plan_rows(CONFIG, SPEED), SPEED)
+
+
+def test_a_network_that_was_not_measured_is_reckoned_as_the_first_and_named(tmp_path, capsys):
+    content = SPEED.model_dump()
+    content["networks"]["other"] = content["networks"].pop("patches")
+    path = tmp_path / "throughput.json"
+    path.write_text(json.dumps(content))
+    plan(CONFIG, *outputs(tmp_path), [path])
+    assert "patches 0.001 in training and 0.002 in sampling (not measured: as the first)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", ["{}", "no json", '{"device": "x", "networks": {}}'])
+def test_another_file_is_no_measurement(tmp_path, content):
+    path = tmp_path / "throughput.json"
+    path.write_text(content)
+    with pytest.raises(UserError, match=r"throughput\.json"):
+        plan(CONFIG, *outputs(tmp_path), [path])
+
+
+def test_large_and_small_numbers_are_readable():
+    rows = [Row(EVERYTHING, "train", "digits", Cost(1234, 999_600, 12_345 * 10**15, 8378.4, 0))]
+    assert by_target(CONFIG, rows).splitlines()[-1] == "| all | 1,234 | 1 M | 12.3 EFLOP | 8,378 | 0 B |"
+    rows = [Row(EVERYTHING, "train", "digits", Cost(1, 0, 999, 0.0001, 1500))]
+    assert by_target(CONFIG, rows).splitlines()[-1] == "| all | 1 | 0 | 999 FLOP | < 0.001 | 1.5 kB |"
+
+
+@pytest.fixture(scope="module")
+def benchmark():
+    file = CONFIGS.parent / "benchmarks" / "throughput.py"
+    spec = importlib.util.spec_from_file_location("throughput", file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_benchmark_writes_what_the_plan_reads(benchmark, tmp_path, capsys):
+    path = tmp_path / "throughput.json"
+    arguments = ["--dataset", "patches", "digits", "--seconds", "0.02", "--output", str(path)]
+    benchmark.main([str(CONFIGS / "test.yaml"), *arguments])
+    assert "patches: training" in capsys.readouterr().out
+    measured = Throughput.model_validate_json(path.read_text())
+    assert measured.measured
+    assert measured.torch == torch.__version__
+    assert list(measured.networks) == ["patches", "digits"]
+    with pytest.raises(SystemExit):
+        benchmark.main([str(CONFIGS / "test.yaml"), "--dataset", "nope"])
+
+
+def test_the_benchmark_divides_by_the_clock_and_multiplies_with_the_counted_flops(benchmark, monkeypatch):
+    clock = SimpleNamespace(now=0.0, perf_counter=lambda: clock.now)
+    monkeypatch.setattr(benchmark, "time", clock)
+
+    def step(*_):
+        clock.now += 0.25
+
+    assert benchmark.rate(step, torch.device("cpu"), 10) == 4
+    monkeypatch.setattr(benchmark.TrainingState, "update", step)
+    monkeypatch.setattr(benchmark, "loss_at", lambda *_: SimpleNamespace(total=0, terms=()))
+    monkeypatch.setattr(UNet, "forward", step)
+    found = benchmark.speed_of(CONFIG.datasets["digits"], CONFIG.schedule, torch.device("cpu"), 10)
+    assert found == Speed(training=4 * 8 * 3 * UNET_FLOPS, sampling=4 * 60 * UNET_FLOPS)
