@@ -10,8 +10,10 @@ from pathlib import Path
 
 import torch
 
-from sadpm.config import Config, load_config, read_config
+from sadpm.config.experiment import Config
+from sadpm.config.files import read_config
 from sadpm.config.jobs import TrainJob, train_job
+from sadpm.config.loading import load_config
 from sadpm.running.checkpoints import Checkpoints
 from sadpm.running.device import device_name, select_device
 from sadpm.stages.train import new_network

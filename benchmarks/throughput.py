@@ -12,8 +12,12 @@ from pathlib import Path
 
 import torch
 
-from sadpm.config import Config, DatasetConfig, ScheduleConfig, load_config, read_config
+from sadpm.config.datasets import DatasetConfig
+from sadpm.config.experiment import Config
+from sadpm.config.files import read_config
 from sadpm.config.jobs import TrainJob
+from sadpm.config.loading import load_config
+from sadpm.config.sampling import ScheduleConfig
 from sadpm.cost.flops import unet_flops
 from sadpm.cost.plan import TRAINING, Speed, Throughput
 from sadpm.diffusion.schedule import NoiseSchedule

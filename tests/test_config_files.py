@@ -1,6 +1,7 @@
 import pytest
 
-from sadpm.config import ConfigError, merged, read_config, read_utf8
+from sadpm.config.files import merged, read_config, read_utf8
+from sadpm.kinds.section import ConfigError
 
 
 def test_a_file_that_extends_another_says_only_the_differences(tmp_path):

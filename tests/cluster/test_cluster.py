@@ -17,8 +17,9 @@ from throwaway_slurm import ask, facts, wait_until
 from tiny import training_outputs
 
 from holding import stop
-from sadpm.config import load_config, read_config
+from sadpm.config.files import read_config
 from sadpm.config.jobs import parse_run, train_job
+from sadpm.config.loading import load_config
 from sadpm.networks.unet import load_unet
 from sadpm.running.files import read_json, sha256
 from sadpm.stages.train import train

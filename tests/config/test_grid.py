@@ -3,8 +3,8 @@ from collections import Counter
 import pytest
 import yaml
 
-from sadpm.config import load_config
 from sadpm.config.grid import Cell, all_cells, figure_cells, figure_curves, packs, table_cells
+from sadpm.config.loading import load_config
 from test_config import CONFIGS, changed
 
 VALUES = yaml.safe_load((CONFIGS / "test.yaml").read_text())

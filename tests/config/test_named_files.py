@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from test_grid import VALUES
 
-from sadpm.config import load_config
+from sadpm.config.loading import load_config
 from sadpm.config.named_files import NamedFile, named_files, source_problems
 
 

@@ -8,10 +8,11 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import golden_vectors
-from sadpm.config import NetworkConfig
+from sadpm.config.datasets import NetworkConfig
 from sadpm.cost.flops import INCEPTION_FLOPS, head_cost, unet_flops, unet_parameters
 from sadpm.cost.plan import TRAINING
-from sadpm.networks.unet import CovarianceHead, UNet
+from sadpm.networks.heads import CovarianceHead
+from sadpm.networks.unet import UNet
 
 PAPER = {
     "cifar10": (NetworkConfig(block_out_channels=(128, 256, 256, 256)), 32, 3),

@@ -12,9 +12,9 @@ import torch
 import yaml
 from torch import nn
 
-from sadpm.config import load_config
 from sadpm.config.grid import Cell
 from sadpm.config.jobs import train_job
+from sadpm.config.loading import load_config
 from sadpm.cost.flops import INCEPTION_FLOPS, head_cost, unet_flops, unet_parameters
 from sadpm.cost.job_graph import Job, JobGraph
 from sadpm.cost.plan import EVERYTHING, Cost, Row, Speed, Throughput, plan_rows

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from sadpm.config import InceptionWeights
+from sadpm.config.datasets import InceptionWeights
 from sadpm.config.grid import METRICS_OF_EXTRACTOR, Cell
 from sadpm.config.jobs import ReferenceJob, ScoreJob
 from sadpm.extractors.base import create_extractors

@@ -7,13 +7,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sadpm.metrics.frechet import (
-    FeatureStatistics,
-    frechet_distance,
-    inception_score,
-    kernel_inception_distance,
-    precision_recall,
-)
+from sadpm.metrics.features import FeatureStatistics
+from sadpm.metrics.frechet import frechet_distance
+from sadpm.metrics.inception_score import inception_score
+from sadpm.metrics.kernel_distance import kernel_inception_distance
+from sadpm.metrics.precision_recall import precision_recall
 
 
 def _features(rng, n, d):
@@ -371,7 +369,7 @@ class TestPrecisionRecall:
 
     def test_does_not_depend_on_rows_at_once(self, pair, monkeypatch):
         whole = precision_recall(*pair)
-        monkeypatch.setattr("sadpm.metrics.frechet.PRECISION_RECALL_ROWS", 7)
+        monkeypatch.setattr("sadpm.metrics.precision_recall.PRECISION_RECALL_ROWS", 7)
         assert precision_recall(*pair) == whole
 
     @pytest.mark.parametrize("value", [np.nan, np.inf])

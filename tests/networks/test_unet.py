@@ -15,8 +15,9 @@ from torch import Tensor
 
 import golden_vectors
 from sadpm.networks.diffusers_folder import from_native_keys, head_from_native_keys
+from sadpm.networks.heads import CovarianceHead
 from sadpm.networks.model_folder import CONFIG_FILE, WEIGHTS_FILE
-from sadpm.networks.unet import CovarianceHead, UNet, load_unet, save_unet
+from sadpm.networks.unet import UNet, load_unet, save_unet
 
 GOLDEN_UNETS = sorted(path.stem for path in golden_vectors.FOLDER.glob("unet_*.npz"))
 GOLDEN_HEADS = [

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from sadpm.config import Figure, GapFigure, IllustrationFigure, QualityFigure, SamplesFigure
 from sadpm.config.grid import Cell, GapCurve
 from sadpm.config.jobs import FigureJob
+from sadpm.config.outputs import Figure, GapFigure, IllustrationFigure, QualityFigure, SamplesFigure
 from sadpm.report.figures import gap_curves, sample_grid, save, tile
 from sadpm.running.files import UserError, write_json
 from sadpm.stages import command

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from sadpm.config import IllustrationFigure
+from sadpm.config.outputs import IllustrationFigure
 from sadpm.diffusion.gap import total_gap
 from sadpm.report.illustration import best_prediction, illustration, noise_schedule, root_mean_square, simulate
 

@@ -2,8 +2,8 @@ import pytest
 from test_grid import VALUES
 from test_tables import LABELS, TWO_MODELS, make_frame, make_job, make_score
 
-from sadpm.config import load_config
 from sadpm.config.grid import Cell
+from sadpm.config.loading import load_config
 from sadpm.report.published import beside, left_out, load_published, name_errors, read_published
 from sadpm.report.tables import caption, from_csv, to_latex, to_markdown
 from sadpm.running.files import UserError, write_json

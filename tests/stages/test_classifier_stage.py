@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from sadpm.config import ClassifierConfig
+from sadpm.config.datasets import ClassifierConfig
 from sadpm.config.jobs import ClassifierJob
 from sadpm.running.files import UserError, read_json
 from sadpm.stages.train_classifier import train_and_save

@@ -13,7 +13,8 @@ from sadpm.covariances.predictor import read_fitted
 from sadpm.diffusion.covariance import mean_squared_prediction_controlled
 from sadpm.diffusion.losses import npr_head_loss, sn_head_loss
 from sadpm.diffusion.schedule import NoiseSchedule
-from sadpm.networks.unet import load_head, load_unet, save_unet
+from sadpm.networks.heads import load_head
+from sadpm.networks.unet import load_unet, save_unet
 from sadpm.running.files import UserError, read_json, sha256
 from sadpm.running.randomness import generator
 from sadpm.sources.prepared import load_pixels

@@ -6,8 +6,8 @@ import pytest
 import torch
 from tiny import NETWORK, SCHEDULE, chain, covariance_job, covariance_outputs, sampling_job, training_outputs
 
-from sadpm.config import CheckpointConfig
 from sadpm.config.jobs import ImportJob
+from sadpm.config.models import CheckpointConfig
 from sadpm.networks.released import native_name
 from sadpm.networks.unet import load_unet, save_unet
 from sadpm.running.files import UserError, read_json, sha256, write_json

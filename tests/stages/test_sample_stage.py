@@ -12,7 +12,8 @@ from sadpm.covariances.predictor import Predictor, read_fitted
 from sadpm.diffusion.covariance import analytic_covariance, npr_covariance, sn_covariance
 from sadpm.diffusion.samplers import DDIMStep, DDPMStep, pixel_variance
 from sadpm.diffusion.schedule import NoiseSchedule
-from sadpm.networks.unet import load_head, load_unet, save_unet
+from sadpm.networks.heads import load_head
+from sadpm.networks.unet import load_unet, save_unet
 from sadpm.running.files import UserError, read_json, sha256
 from sadpm.samplers import Manner
 from sadpm.samplers.ddim import DDIM

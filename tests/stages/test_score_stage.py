@@ -5,9 +5,10 @@ import pytest
 import torch
 from test_sample_stage import CHAINS, draw
 
-from sadpm.config import ClassifierConfig
+from sadpm.config.datasets import ClassifierConfig
 from sadpm.config.jobs import ClassifierJob, DataJob, GapJob, ReferenceJob, ScoreJob
-from sadpm.metrics.frechet import frechet_distance, inception_score
+from sadpm.metrics.frechet import frechet_distance
+from sadpm.metrics.inception_score import inception_score
 from sadpm.networks.classifier import extract, load_classifier, save_classifier
 from sadpm.running.files import UserError, read_json, sha256
 from sadpm.running.records import entries

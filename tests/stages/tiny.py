@@ -1,14 +1,9 @@
 """The smallest jobs that exercise a stage."""
 
-from sadpm.config import (
-    PAPER_RECIPES,
-    HeadsConfig,
-    NetworkConfig,
-    ScheduleConfig,
-    TrainingConfig,
-)
+from sadpm.config.datasets import HeadsConfig, NetworkConfig, TrainingConfig
 from sadpm.config.grid import Cell
 from sadpm.config.jobs import Chain, CovarianceJob, SampleJob, TrainJob
+from sadpm.config.sampling import PAPER_RECIPES, ScheduleConfig
 from sadpm.covariances import COVARIANCES
 from sadpm.objectives.ddpm import DDPM
 from sadpm.objectives.sequence_aware import SequenceAware

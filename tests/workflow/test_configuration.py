@@ -10,7 +10,7 @@ from test_workflow import variant
 
 from running import ENVIRONMENT, REPOSITORY, TEST_CONFIG, Workflow
 from sadpm.config.consistency import TARGETS
-from sadpm.cost.job_graph import RULES
+from sadpm.config.jobs import RULES
 
 SCORE = "results/test/digits/base/seed0/scores/fixed.json"
 

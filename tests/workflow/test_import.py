@@ -6,7 +6,7 @@ import torch
 import yaml
 
 from running import TEST_CONFIG, Workflow
-from sadpm.config import NetworkConfig
+from sadpm.config.datasets import NetworkConfig
 from sadpm.networks.released import native_name
 from sadpm.networks.unet import UNet, save_unet
 

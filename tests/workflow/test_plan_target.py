@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from running import REPOSITORY, TEST_CONFIG, Workflow
-from sadpm.config import load_config, read_config
+from sadpm.config.files import read_config
+from sadpm.config.loading import load_config
 from sadpm.cost.plan import EVERYTHING, Throughput, plan_rows
 
 CONFIGS = REPOSITORY / "config"

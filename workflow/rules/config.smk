@@ -5,7 +5,9 @@ from functools import cache
 from pathlib import Path
 
 from sadpm.running.files import UserError
-from sadpm.config import ConfigError, extended, load_config, merged, read_config
+from sadpm.config.files import extended, merged, read_config
+from sadpm.config.loading import load_config
+from sadpm.kinds.section import ConfigError
 from sadpm.config.named_files import named_files, source_problems
 from sadpm.report.published import left_out, load_published, name_errors
 from snakemake.exceptions import WorkflowError

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sadpm.config.grid import all_cells, metrics_of, reference_errors
-from sadpm.cost.job_graph import RULES
+from sadpm.config.jobs import RULES
 
 if TYPE_CHECKING:
-    from sadpm.config import Config
+    from sadpm.config.experiment import Config
     from sadpm.config.sources import ImageShape
 
 TARGETS = ("all", "everything", "tables", "figures", "plan")

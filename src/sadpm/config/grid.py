@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from sadpm.diffusion.timesteps import exact_timesteps
 
 if TYPE_CHECKING:
-    from sadpm.config import Config, Figure, Grid, Metric, SamplesPerJob
+    from sadpm.config.experiment import Config
+    from sadpm.config.outputs import Figure, Grid
+    from sadpm.kinds.section import Metric, SamplesPerJob
 
 
 METRICS_OF_EXTRACTOR: Mapping[str, tuple[str, ...]] = {

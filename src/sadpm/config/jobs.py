@@ -9,27 +9,34 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sadpm.config import (
-    CheckpointConfig,
-    ClassifierConfig,
-    Config,
-    Extractor,
-    Figure,
-    HeadsConfig,
-    InceptionWeights,
-    Metric,
-    NetworkConfig,
-    RecipeConfig,
-    ScheduleConfig,
-    Section,
-    Source,
-    TrainingConfig,
-)
+from sadpm.config.datasets import ClassifierConfig, HeadsConfig, InceptionWeights, NetworkConfig, TrainingConfig
+from sadpm.config.experiment import Config
 from sadpm.config.grid import Cell, GapCurve, figure_cells, figure_curves, fit_of, metrics_of, table_cells
+from sadpm.config.models import CheckpointConfig
+from sadpm.config.outputs import Figure
+from sadpm.config.sampling import RecipeConfig, ScheduleConfig
+from sadpm.config.sources import Source
 from sadpm.covariances import CovarianceSection
-from sadpm.kinds.section import Name
+from sadpm.kinds.section import Extractor, Metric, Name, Section
 from sadpm.objectives import ObjectiveSection
 from sadpm.samplers import SamplerSection
+
+RULES = (
+    "prepare_data",
+    "train_classifier",
+    "measure_reference",
+    "import_model",
+    "train",
+    "fit_covariances",
+    "sample",
+    "sample_part",
+    "join_parts",
+    "score",
+    "measure_gap",
+    "table",
+    "figure",
+)
+"""The rules that have jobs, in the order of the data flow."""
 
 
 class DataJob(Section):

@@ -8,8 +8,9 @@ import os
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from sadpm.config import ArraySource, Config, EmbeddedSource, FilesSource, Source
 from sadpm.config.consistency import shape_errors
+from sadpm.config.experiment import Config
+from sadpm.config.sources import ArraySource, EmbeddedSource, FilesSource, Source
 from sadpm.running.files import UserError
 
 Kind = Literal["file", "folder", "file or folder"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from sadpm.config import Config
+from sadpm.config.experiment import Config
 from sadpm.config.grid import (
     Cell,
     cells_by_run,
@@ -19,22 +19,6 @@ from sadpm.config.grid import (
     packs,
     passes,
     table_cells,
-)
-
-RULES = (
-    "prepare_data",
-    "train_classifier",
-    "measure_reference",
-    "import_model",
-    "train",
-    "fit_covariances",
-    "sample",
-    "sample_part",
-    "join_parts",
-    "score",
-    "measure_gap",
-    "table",
-    "figure",
 )
 
 

@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 from pydantic import Field
 
-from sadpm.config import Config, ConfigError, Section
+from sadpm.config.experiment import Config
 from sadpm.config.grid import METRICS_OF_EXTRACTOR, metrics_of
-from sadpm.config.jobs import sample_job, train_job
+from sadpm.config.jobs import RULES, sample_job, train_job
 from sadpm.cost.flops import INCEPTION_FLOPS, Layer, head_cost, unet_flops, unet_parameters
-from sadpm.cost.job_graph import RULES, Job, JobGraph
+from sadpm.cost.job_graph import Job, JobGraph
+from sadpm.kinds.section import ConfigError, Section
 
 EVERYTHING = "all"
 FLOAT32 = 4

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from sadpm.config import HeadsConfig
+    from sadpm.config.datasets import HeadsConfig
     from sadpm.diffusion.schedule import NoiseSchedule
     from sadpm.networks.unet import UNet
 

@@ -44,7 +44,7 @@ class Regression(Covariance):
         Raises:
             ValueError: the weights are those of a head of another network, or not finite.
         """
-        from sadpm.networks.unet import load_head
+        from sadpm.networks.heads import load_head
 
         head = load_head(tensors, unet)
         return lambda seen: self.of_head(schedule, head(seen.h, seen.emb), seen)
@@ -56,7 +56,7 @@ class HeadEstimate:
     def __init__(self, covariance: Regression, fitting: Fitting) -> None:
         import torch
 
-        from sadpm.networks.unet import new_head
+        from sadpm.networks.heads import new_head
         from sadpm.running.randomness import position_seed
         from sadpm.training.state import TrainingState
 

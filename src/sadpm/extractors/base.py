@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sadpm.config import Extractor, InceptionWeights, Metric
+from sadpm.config.datasets import InceptionWeights
 from sadpm.config.grid import METRICS_OF_EXTRACTOR
-from sadpm.metrics.frechet import FeatureStatistics
+from sadpm.kinds.section import Extractor, Metric
+from sadpm.metrics.features import FeatureStatistics
 from sadpm.running.files import UserError, sha256
 from sadpm.running.progress import progress
 

@@ -20,8 +20,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from sadpm.config import InceptionWeights, Metric
+from sadpm.config.datasets import InceptionWeights
 from sadpm.extractors.base import INCEPTION_FEATURES, FeatureExtractor, Pixels, Rows
+from sadpm.kinds.section import Metric
 from sadpm.running.device import select_device
 from sadpm.running.files import UserError, sha256
 

@@ -11,7 +11,8 @@ from typing import IO, Any
 import numpy as np
 
 from sadpm.extractors.base import INCEPTION_FEATURES, FeatureExtractor, Rows
-from sadpm.metrics.frechet import FloatArray, checked_gaussian, covariance_factor
+from sadpm.metrics.features import FloatArray
+from sadpm.metrics.frechet import checked_gaussian, covariance_factor
 from sadpm.running.files import UserError, sha256
 
 

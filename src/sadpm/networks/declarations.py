@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from sadpm.config import ScheduleConfig
+from sadpm.config.sampling import ScheduleConfig
 from sadpm.diffusion.schedule import NoiseSchedule
 from sadpm.networks.model_folder import components, read_object
 

@@ -15,7 +15,7 @@ from matplotlib.textpath import TextPath
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 from numpy.typing import NDArray
 
-from sadpm.config import GapFigure, QualityFigure, SamplesFigure
+from sadpm.config.outputs import GapFigure, QualityFigure, SamplesFigure
 from sadpm.running.files import UserError
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from sadpm.config import IllustrationFigure
+from sadpm.config.outputs import IllustrationFigure
 from sadpm.diffusion.gap import GapStep, estimation_gap
 from sadpm.diffusion.samplers import Prediction
 from sadpm.diffusion.schedule import NoiseSchedule

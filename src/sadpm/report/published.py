@@ -9,8 +9,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sadpm.config import Config, ConfigError, nearest, read_utf8
+from sadpm.config.experiment import Config
+from sadpm.config.files import read_utf8
 from sadpm.config.grid import table_cells
+from sadpm.kinds.section import ConfigError, nearest
 from sadpm.running.files import UserError
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sadpm.config import GapFigure, IllustrationFigure, QualityFigure, SamplesFigure
 from sadpm.config.grid import Cell
 from sadpm.config.jobs import FigureJob, TableJob
+from sadpm.config.outputs import GapFigure, IllustrationFigure, QualityFigure, SamplesFigure
 from sadpm.report.figures import Curve, gap_curves, quality, sample_grid, save
 from sadpm.running.files import UserError, provenance, write_atomically, write_json
 from sadpm.running.records import entries

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from sadpm.config import Metric
 from sadpm.config.jobs import ReferenceJob
 from sadpm.extractors.base import KEEP_FEATURES, create_extractors, measure_all
+from sadpm.kinds.section import Metric
 from sadpm.metrics.references import Reference, import_published
 from sadpm.running.files import UserError, provenance, sha256, write_atomically, write_json
 from sadpm.sources.prepared import load_pixels

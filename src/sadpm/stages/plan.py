@@ -9,8 +9,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from sadpm.config import Config, ConfigError
+from sadpm.config.experiment import Config
 from sadpm.cost.plan import EVERYTHING, Cost, Row, Throughput, plan_rows
+from sadpm.kinds.section import ConfigError
 from sadpm.running.files import UserError, provenance, read_json, write_json, write_text
 from sadpm.stages import command
 

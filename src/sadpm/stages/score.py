@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sadpm.config import Metric
 from sadpm.config.grid import Cell
 from sadpm.config.jobs import ScoreJob
 from sadpm.extractors.base import (
@@ -19,13 +18,11 @@ from sadpm.extractors.base import (
     create_extractors,
     measure_all,
 )
-from sadpm.metrics.frechet import (
-    KID_SUBSETS,
-    frechet_distance,
-    inception_score,
-    kernel_inception_distance,
-    precision_recall,
-)
+from sadpm.kinds.section import Metric
+from sadpm.metrics.frechet import frechet_distance
+from sadpm.metrics.inception_score import inception_score
+from sadpm.metrics.kernel_distance import KID_SUBSETS, kernel_inception_distance
+from sadpm.metrics.precision_recall import precision_recall
 from sadpm.metrics.references import Reference, load_reference
 from sadpm.running.files import UserError, provenance, read_json, sha256, write_json
 from sadpm.sources.prepared import load_samples
