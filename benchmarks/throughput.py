@@ -17,10 +17,10 @@ from sadpm.config.experiment import Config
 from sadpm.config.files import read_config
 from sadpm.config.jobs import TrainJob
 from sadpm.config.loading import load_config
-from sadpm.config.sampling import ScheduleConfig
 from sadpm.cost.flops import unet_flops
 from sadpm.cost.plan import TRAINING, Speed, Throughput
 from sadpm.diffusion.schedule import NoiseSchedule
+from sadpm.diffusion.section import ScheduleConfig
 from sadpm.objectives.ddpm import DDPM
 from sadpm.running.device import device_name, select_device
 from sadpm.running.files import write_json

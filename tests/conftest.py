@@ -6,7 +6,7 @@ import torch
 from hypothesis import HealthCheck, settings
 from tiny import covariance_job, covariance_outputs, training_job, training_outputs
 
-from sadpm.sources.embedded import handwritten_digits
+from sadpm.sources.reading.embedded import handwritten_digits
 from sadpm.stages.fit_covariances import fit_covariances
 from sadpm.stages.train import train
 

@@ -118,8 +118,16 @@ MISTAKES = {
     "name with a slash": ("models/a|b", {}, ["models", "a|b"]),
     "figure of no kind": ("figures/figure1/kind", "pie", ["figures.figure1", "pie"]),
     "required": ("datasets/digits/training", {}, ["datasets.digits.training.steps: this key is required"]),
-    "source that does not exist": ("datasets/digits/source", "digts", ["digits.source.kind", "did you mean 'digits'?"]),
-    "source of no kind": ("datasets/digits/source", {}, ["datasets.digits.source.kind: this key is required"]),
+    "source that does not exist": (
+        "datasets/digits/source",
+        "digts",
+        ["datasets.digits.source: unknown kind 'digts'", "did you mean 'digits'?"],
+    ),
+    "source of no kind": (
+        "datasets/digits/source",
+        {},
+        ["datasets.digits.source: say which kind: array, celeba, cifar10, digits, images, photographs, or"],
+    ),
     "key of a source": (
         "datasets/digits/source",
         {"kind": "cifar10", "rot": "x"},
@@ -246,7 +254,7 @@ def sections(kind=Section):
         yield from sections(section)
 
 
-AXES = ("sadpm.config", "sadpm.objectives", "sadpm.samplers", "sadpm.covariances")
+AXES = ("sadpm.config", "sadpm.diffusion", "sadpm.sources", "sadpm.objectives", "sadpm.samplers", "sadpm.covariances")
 
 
 @pytest.mark.parametrize(
@@ -376,7 +384,7 @@ def test_every_path_is_of_that_type():
     paths = {
         field.alias or name
         for section in sections()
-        if section.__module__.startswith("sadpm.config")
+        if section.__module__.startswith(AXES)
         for name, field in section.model_fields.items()
         if "_usable_path" in repr((field.metadata, field.annotation))
     }

@@ -25,7 +25,7 @@ from sadpm.networks.unet import UNet
 from sadpm.objectives.ddpm import DDPM
 from sadpm.objectives.sequence_aware import SequenceAware
 from sadpm.running.files import UserError
-from sadpm.sources.embedded import handwritten_digits, photograph_patches
+from sadpm.sources.reading.embedded import handwritten_digits, photograph_patches
 from sadpm.stages.plan import as_csv, by_target, plan
 from sadpm.stages.train import loss_at
 from test_config import CONFIGS, changed

@@ -22,7 +22,7 @@ from sadpm.config.grid import METRICS_OF_EXTRACTOR, Cell
 from sadpm.config.jobs import ReferenceJob, ScoreJob
 from sadpm.extractors.base import create_extractors
 from sadpm.extractors.inception import PYTORCH_FID_SHA256
-from sadpm.metrics.references import load_reference
+from sadpm.extractors.references import load_reference
 from sadpm.running.files import UserError, read_json, sha256, write_json
 from sadpm.stages.measure_reference import measure_reference
 from sadpm.stages.score import checked_reference, metrics_of, score

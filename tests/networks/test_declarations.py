@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from sadpm.config.sampling import ScheduleConfig
+from sadpm.diffusion.section import ScheduleConfig
 from sadpm.networks.model_folder import PIPELINE_FILE, SCHEDULER_FILE, WEIGHTS_FILE
 from sadpm.networks.released import SILENT, load_released
 from sadpm.networks.unet import UNet, save_unet

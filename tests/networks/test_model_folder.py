@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from sadpm.config.sampling import ScheduleConfig
+from sadpm.diffusion.section import ScheduleConfig
 from sadpm.networks.model_folder import FORMER_WEIGHTS_FILE, WEIGHTS_FILE, find
 from sadpm.networks.released import load_released
 from sadpm.networks.unet import UNet, load_unet, save_unet

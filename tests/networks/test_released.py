@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import golden_vectors
-from sadpm.config.sampling import ScheduleConfig
+from sadpm.diffusion.section import ScheduleConfig
 from sadpm.networks.diffusers_folder import from_native_keys
 from sadpm.networks.model_folder import FORMER_WEIGHTS_FILE, WEIGHTS_FILE
 from sadpm.networks.released import load_released, native_name

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from sadpm.config.sampling import ScheduleConfig
+from sadpm.diffusion.section import ScheduleConfig
 from sadpm.networks.released import SILENT, load_released, native_name
 from sadpm.networks.unet import UNet
 from sadpm.running.files import UserError

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from drawn import noise, packed
 
-from sadpm.config.sources import ArraySource
 from sadpm.running.files import UserError
 from sadpm.sources import open_source
+from sadpm.sources.array import Array
 
 
 def opened(path, key=None):
-    return open_source(ArraySource(kind="array", path=str(path), key=key))
+    return open_source(Array(path=str(path), key=key))
 
 
 def pixels_of(path, key=None):

@@ -11,8 +11,8 @@ import pytest
 from drawn import encoded, lay_out, noise, packed
 
 from sadpm.running.files import UserError
-from sadpm.sources.containers import Folder, ZipArchive
-from sadpm.sources.image_files import classes, open_container
+from sadpm.sources.reading.containers import Folder, ZipArchive
+from sadpm.sources.reading.image_files import classes, open_container
 
 IMAGE, OTHER = encoded(noise(8, seed=0)), encoded(noise(8, seed=1))
 FLAGS, METHOD = (6, 8), (8, 10)

@@ -1,12 +1,13 @@
 import numpy as np
 from sklearn.datasets import load_digits, load_sample_images
 
-from sadpm.config.sources import EmbeddedSource
 from sadpm.sources import open_source
+from sadpm.sources.digits import Digits
+from sadpm.sources.photographs import Photographs
 
 
 def test_digits_are_sklearns_to_the_grey_level():
-    stream = open_source(EmbeddedSource(kind="digits"))
+    stream = open_source(Digits())
     pixels = np.stack(list(stream.images))
     assert (stream.count, stream.shape) == (1797, (8, 8, 1))
     assert pixels.shape == (1797, 8, 8, 1)
@@ -19,7 +20,7 @@ def test_digits_are_sklearns_to_the_grey_level():
 
 
 def test_patches_tile_the_photographs():
-    stream = open_source(EmbeddedSource(kind="photographs"))
+    stream = open_source(Photographs())
     patches = np.stack(list(stream.images))
     photographs = load_sample_images().images
     rows, columns = (length // 8 for length in photographs[0].shape[:2])

@@ -6,14 +6,14 @@ from drawn import encoded, lay_out, noise, packed
 from PIL import Image
 from torchvision import transforms
 
-from sadpm.config.sources import FilesSource
 from sadpm.running.files import UserError
 from sadpm.sources import open_source
-from sadpm.sources.image_files import classes
+from sadpm.sources.images import Images
+from sadpm.sources.reading.image_files import classes
 
 
 def opened(path, size=8, mode="colour"):
-    return open_source(FilesSource(kind="images", path=str(path), size=size, mode=mode))
+    return open_source(Images(path=str(path), size=size, mode=mode))
 
 
 def pixels_of(path, size=8, mode="colour"):

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from drawn import encoded, noise
 
-from sadpm.config.sources import FilesSource
 from sadpm.running.files import UserError
 from sadpm.sources import open_source
+from sadpm.sources.images import Images
 
 lmdb = pytest.importorskip("lmdb", reason="lmdb is an optional package")
 
@@ -17,7 +17,7 @@ def database(path, entries, subdir=True):
 
 
 def opened(path, size=8):
-    return open_source(FilesSource(kind="images", path=str(path), size=size))
+    return open_source(Images(path=str(path), size=size))
 
 
 def pixels_of(path, size=8):

@@ -9,8 +9,8 @@ from drawn import encoded, lay_out, noise
 from PIL import Image, features
 
 from sadpm.running.files import UserError
-from sadpm.sources.containers import Folder
-from sadpm.sources.pictures import decode, suffixes
+from sadpm.sources.reading.containers import Folder
+from sadpm.sources.reading.pictures import decode, suffixes
 
 TURNS = {
     1: lambda image: image,

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from sadpm.running.files import UserError
-from sadpm.sources.prepared import load_labels, load_pixels
+from sadpm.sources.reading.prepared import load_labels, load_pixels
 
 
 @pytest.mark.parametrize("content", [b"", b"not an array", b"PK\x03\x04", b"\x93NUMPY\x01\x00\x01\x00(", None])

@@ -13,9 +13,10 @@ import torchvision.datasets.utils
 from drawn import encoded, lay_out, noise
 from torchvision.datasets import CIFAR10, CelebA
 
-from sadpm.config.sources import CelebASource, CIFAR10Source
 from sadpm.running.files import UserError
 from sadpm.sources import open_source
+from sadpm.sources.celeba import CelebA as CelebASource
+from sadpm.sources.cifar10 import CIFAR10 as CIFAR10Source
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 
@@ -65,7 +66,7 @@ def cifar_root(tmp_path, monkeypatch):
 
 
 def cifar(root, download=False):
-    return open_source(CIFAR10Source(kind="cifar10", root=str(root), download=download))
+    return open_source(CIFAR10Source(root=str(root), download=download))
 
 
 class TestCIFAR10:
@@ -145,7 +146,7 @@ def celeba_root(tmp_path, monkeypatch):
 
 
 def faces(root, **options):
-    return open_source(CelebASource(kind="celeba", root=str(root), **{"download": False, **options}))
+    return open_source(CelebASource(root=str(root), **{"download": False, **options}))
 
 
 class TestCelebA:

@@ -9,15 +9,15 @@ import sadpm.stages.fit_covariances as stage
 from sadpm.covariances import Fitting
 from sadpm.covariances.analytic import Analytic, Moments
 from sadpm.covariances.npr import NPR
-from sadpm.covariances.predictor import read_fitted
 from sadpm.diffusion.covariance import mean_squared_prediction_controlled
 from sadpm.diffusion.losses import npr_head_loss, sn_head_loss
 from sadpm.diffusion.schedule import NoiseSchedule
 from sadpm.networks.heads import load_head
+from sadpm.networks.predictor import read_fitted
 from sadpm.networks.unet import load_unet, save_unet
 from sadpm.running.files import UserError, read_json, sha256
 from sadpm.running.randomness import generator
-from sadpm.sources.prepared import load_pixels
+from sadpm.sources.reading.prepared import load_pixels
 from sadpm.stages.fit_covariances import fit_covariances, stratified_levels
 from sadpm.training.batches import TrainingBatches, to_model_range
 

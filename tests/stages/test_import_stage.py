@@ -11,7 +11,7 @@ from sadpm.config.models import CheckpointConfig
 from sadpm.networks.released import native_name
 from sadpm.networks.unet import load_unet, save_unet
 from sadpm.running.files import UserError, read_json, sha256, write_json
-from sadpm.sources.prepared import load_samples
+from sadpm.sources.reading.prepared import load_samples
 from sadpm.stages.fit_covariances import fit_covariances
 from sadpm.stages.import_model import import_model
 from sadpm.stages.sample import sample

@@ -11,8 +11,8 @@ from PIL import Image
 
 from sadpm.config.jobs import DataJob
 from sadpm.running.files import UserError, sha256
-from sadpm.sources import ImageStream
-from sadpm.sources.prepared import load_pixels
+from sadpm.sources.reading.prepared import load_pixels
+from sadpm.sources.reading.stream import ImageStream
 from sadpm.stages import command
 from sadpm.stages import prepare_data as stage
 from sadpm.stages.prepare_data import prepare_data

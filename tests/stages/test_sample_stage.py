@@ -8,11 +8,11 @@ from tiny import FITTED, SCHEDULE, chain, sampling_job
 
 import sadpm.stages.sample as stage
 from sadpm.covariances import COVARIANCES
-from sadpm.covariances.predictor import Predictor, read_fitted
 from sadpm.diffusion.covariance import analytic_covariance, npr_covariance, sn_covariance
 from sadpm.diffusion.samplers import DDIMStep, DDPMStep, pixel_variance
 from sadpm.diffusion.schedule import NoiseSchedule
 from sadpm.networks.heads import load_head
+from sadpm.networks.predictor import Predictor, read_fitted
 from sadpm.networks.unet import load_unet, save_unet
 from sadpm.running.files import UserError, read_json, sha256
 from sadpm.samplers import Manner
@@ -77,7 +77,8 @@ def test_the_predictor_takes_each_covariance_from_its_own_file(trained, kind):
     fitted, covariance = read_fitted(trained / FITTED, kind), COVARIANCES.built_in[kind]()
     x = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        prediction = Predictor(unet, schedule, covariance, fitted)(x, 20)
+        loaded = covariance.load(fitted, unet, schedule)
+        prediction = Predictor(unet, loaded)(x, 20)
         h, emb = unet.features(x, 19.0)
         torch.testing.assert_close(prediction.noise, unet(x, 19.0))
         match kind:
@@ -88,10 +89,9 @@ def test_the_predictor_takes_each_covariance_from_its_own_file(trained, kind):
             case "sn":
                 expected = sn_covariance(schedule, 20, load_head(fitted, unet)(h, emb), prediction.noise)
         torch.testing.assert_close(prediction.covariance, expected)
-        clipped = Predictor(unet, schedule, covariance, fitted, clip=True)(x, 20).covariance
+        clipped = Predictor(unet, loaded, clip=True)(x, 20).covariance
         torch.testing.assert_close(clipped, expected.clamp(0, 1))
-        average = covariance.model_copy(update={"average": True})
-        averaged = Predictor(unet, schedule, average, fitted)(x, 20).covariance
+        averaged = Predictor(unet, loaded, average=True)(x, 20).covariance
     assert averaged.shape == (() if kind == "analytic" else (3, 1, 1, 1))
 
 

@@ -23,7 +23,7 @@ from sadpm.objectives.sequence_aware import SequenceAware
 from sadpm.running.checkpoints import Checkpoints
 from sadpm.running.distributed import Group
 from sadpm.running.files import UserError, read_json, sha256
-from sadpm.sources.prepared import load_pixels
+from sadpm.sources.reading.prepared import load_pixels
 from sadpm.stages.train import loss_at, new_network, train
 from sadpm.training.batches import TrainingBatches
 from sadpm.training.state import TrainingState

@@ -3,8 +3,9 @@
 from sadpm.config.datasets import HeadsConfig, NetworkConfig, TrainingConfig
 from sadpm.config.grid import Cell
 from sadpm.config.jobs import Chain, CovarianceJob, SampleJob, TrainJob
-from sadpm.config.sampling import PAPER_RECIPES, ScheduleConfig
+from sadpm.config.sampling import PAPER_RECIPES
 from sadpm.covariances import COVARIANCES
+from sadpm.diffusion.section import ScheduleConfig
 from sadpm.objectives.ddpm import DDPM
 from sadpm.objectives.sequence_aware import SequenceAware
 from sadpm.samplers import SAMPLERS

@@ -6,9 +6,9 @@ rule plan:
     input:
         throughput=lambda w: named("plan.throughput"),
         arrays=[
-            dataset.source.path
+            dataset.source.file().path
             for dataset in CONFIG.datasets.values()
-            if dataset.source.kind == "array" and Path(dataset.source.path).exists()
+            if dataset.source.is_read_for_its_shape and Path(dataset.source.file().path).exists()
         ],
         record=again_unless(f"{ROOT}/plan.json", planning),
     output:

@@ -9,7 +9,7 @@ from sadpm.config.jobs import RULES
 
 if TYPE_CHECKING:
     from sadpm.config.experiment import Config
-    from sadpm.config.sources import ImageShape
+    from sadpm.sources import ImageShape
 
 TARGETS = ("all", "everything", "tables", "figures", "plan")
 """Rules beside those of the jobs; each table and figure is one more."""
@@ -28,7 +28,7 @@ def consistency_errors(config: Config) -> list[str]:
     if errors := [*_name_errors(config), *reference_errors(config)]:
         return errors
     for name, dataset in config.datasets.items():
-        known = None if dataset.source.kind == "array" else dataset.source.shape()  # an array's is in its file
+        known = None if dataset.source.is_read_for_its_shape else dataset.source.shape()
         errors += _sample_errors(config, name) or (shape_errors(config, name, known) if known else [])
     return errors
 

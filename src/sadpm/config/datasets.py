@@ -6,8 +6,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from sadpm.config.sources import Source
 from sadpm.kinds.section import ConfigPath, Extractor, Section
+from sadpm.sources import SourceSection
 
 
 class NetworkConfig(Section):
@@ -85,7 +85,7 @@ class InceptionWeights(Section):
 class DatasetConfig(Section):
     """A data set with all that is fixed for it: network, training, heads, and how samples are scored."""
 
-    source: Source
+    source: SourceSection
     extractor: Extractor
     network: NetworkConfig
     training: TrainingConfig
@@ -116,9 +116,9 @@ class DatasetConfig(Section):
 
     @model_validator(mode="after")
     def _labels_for_the_classifier(self) -> Self:
-        if self.extractor == "classifier" and self.source.kind != "digits":
+        if self.extractor == "classifier" and not self.source.has_labels:
             kind = self.source.kind
-            raise ValueError(f"extractor: 'classifier' is for the digits; for {kind!r} use 'inception' or 'pixels'")
+            raise ValueError(f"extractor: 'classifier' learns from labels; for {kind!r} use 'inception' or 'pixels'")
         return self
 
     @model_validator(mode="after")

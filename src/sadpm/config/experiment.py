@@ -12,8 +12,9 @@ from sadpm.config.datasets import DatasetConfig
 from sadpm.config.models import ModelConfig
 from sadpm.config.outputs import Figure, TableConfig
 from sadpm.config.plan import PlanConfig
-from sadpm.config.sampling import PAPER_RECIPES, RecipeConfig, ScheduleConfig
+from sadpm.config.sampling import PAPER_RECIPES, RecipeConfig
 from sadpm.covariances import COVARIANCES, CovarianceSection
+from sadpm.diffusion.section import ScheduleConfig
 from sadpm.kinds.section import ConfigPath, Name, Once, SamplerName, SamplesPerJob, Section, Seed
 from sadpm.samplers import SAMPLERS, SamplerSection
 

@@ -14,12 +14,13 @@ from sadpm.config.experiment import Config
 from sadpm.config.grid import Cell, GapCurve, figure_cells, figure_curves, fit_of, metrics_of, table_cells
 from sadpm.config.models import CheckpointConfig
 from sadpm.config.outputs import Figure
-from sadpm.config.sampling import RecipeConfig, ScheduleConfig
-from sadpm.config.sources import Source
+from sadpm.config.sampling import RecipeConfig
 from sadpm.covariances import CovarianceSection
+from sadpm.diffusion.section import ScheduleConfig
 from sadpm.kinds.section import Extractor, Metric, Name, Section
 from sadpm.objectives import ObjectiveSection
 from sadpm.samplers import SamplerSection
+from sadpm.sources import SourceSection
 
 RULES = (
     "prepare_data",
@@ -42,7 +43,7 @@ RULES = (
 class DataJob(Section):
     """Make the one uint8 array of a data set."""
 
-    source: Source
+    source: SourceSection
 
 
 class ClassifierJob(Section):

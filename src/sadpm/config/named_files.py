@@ -10,8 +10,8 @@ from typing import Literal, NamedTuple
 
 from sadpm.config.consistency import shape_errors
 from sadpm.config.experiment import Config
-from sadpm.config.sources import ArraySource, EmbeddedSource, FilesSource, Source
 from sadpm.running.files import UserError
+from sadpm.sources import Source
 
 Kind = Literal["file", "folder", "file or folder"]
 
@@ -55,29 +55,19 @@ def source_problems(config: Config, dataset: str) -> list[str]:
     A source may be deleted once its images are prepared.
     """
     source = config.datasets[dataset].source
-    file = _file_of(source, f"datasets.{dataset}.source")
-    if file is None or _is_prepared(config.root / dataset / "data", source):
+    found = source.file()
+    if found is None or _is_prepared(config.root / dataset / "data", source):
         return []
+    file = NamedFile(f"datasets.{dataset}.source.{found.key}", found.path, found.kind)
     if problem := file.problem():
         return [problem]
-    if isinstance(source, ArraySource):
+    if source.is_read_for_its_shape:
         try:
             shape = source.shape()
         except UserError as error:
             return [f"{file.key}: {error}"]
         return shape_errors(config, dataset, shape) if shape else []
     return []
-
-
-def _file_of(source: Source, key: str) -> NamedFile | None:
-    """The file or folder that a source needs to find, None where it brings or fetches its own."""
-    if isinstance(source, ArraySource):
-        return NamedFile(f"{key}.path", source.path)
-    if isinstance(source, FilesSource):
-        return NamedFile(f"{key}.path", source.path, "file or folder")
-    if isinstance(source, EmbeddedSource) or source.download:
-        return None
-    return NamedFile(f"{key}.root", source.root, "folder")
 
 
 def _is_prepared(folder: Path, source: Source) -> bool:

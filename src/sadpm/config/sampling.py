@@ -1,22 +1,13 @@
-"""The forward process, and the ways to run it backwards."""
+"""Recipes: how chains are run."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, field_validator
 
 from sadpm.diffusion.timesteps import timesteps
 from sadpm.kinds.section import Name, Section
-
-
-class ScheduleConfig(Section):
-    """The forward process."""
-
-    kind: Literal["linear", "quadratic", "constant", "sigmoid", "jsd", "cosine"] = "linear"
-    num_train_timesteps: int = Field(1000, ge=2)
-    beta_start: float = Field(1e-4, gt=0, lt=1)
-    beta_end: float = Field(0.02, gt=0, lt=1)
 
 
 class RecipeConfig(Section):

@@ -7,7 +7,7 @@ loaded again when samples are drawn.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol, Self
 
@@ -22,26 +22,8 @@ if TYPE_CHECKING:
 
     from sadpm.config.datasets import HeadsConfig
     from sadpm.diffusion.schedule import NoiseSchedule
+    from sadpm.networks.predictor import Covariances, Seen
     from sadpm.networks.unet import UNet
-
-
-@dataclass(frozen=True)
-class Seen:
-    """A batch of noisy images, and what the frozen network makes of them.
-
-    Attributes:
-        x: (B, C, H, W), x_n.
-        n: the levels 1..N, (B,), or one number for all images.
-        noise: (B, C, H, W), the prediction f(x_n, n).
-        h: the network's last feature map, (B, channels, H, W).
-        emb: its embedding of the level.
-    """
-
-    x: Tensor
-    n: Tensor | int
-    noise: Tensor
-    h: Tensor
-    emb: Tensor
 
 
 @dataclass(frozen=True)
@@ -77,10 +59,6 @@ class Estimate(Protocol):
     @property
     def history(self) -> list[list[float]]:
         """Rows of step and loss, where there is a loss."""
-
-
-Covariances = Callable[[Seen], "Tensor"]
-"""From a batch to Cov[x_0 | x_n] per pixel, (B, C, H, W), or of any shape that broadcasts to it."""
 
 
 class Covariance(Kind):

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from sadpm.covariances import Covariance, Covariances, Estimate, Fitting, Seen
+from sadpm.covariances import Covariance, Estimate, Fitting
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from sadpm.diffusion.schedule import NoiseSchedule
+    from sadpm.networks.predictor import Covariances, Seen
     from sadpm.networks.unet import UNet
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from sadpm.covariances import Seen
 from sadpm.covariances.regression import Regression
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from sadpm.diffusion.schedule import NoiseSchedule
+    from sadpm.networks.predictor import Seen
 
 
 class NPR(Regression):

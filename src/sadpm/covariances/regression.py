@@ -6,12 +6,13 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from sadpm.covariances import Covariance, Covariances, Estimate, Fitting, Seen
+from sadpm.covariances import Covariance, Estimate, Fitting
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from sadpm.diffusion.schedule import NoiseSchedule
+    from sadpm.networks.predictor import Covariances, Seen
     from sadpm.networks.unet import UNet
 
 LOSS_OF_ZERO = 3

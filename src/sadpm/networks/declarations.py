@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from sadpm.config.sampling import ScheduleConfig
 from sadpm.diffusion.schedule import NoiseSchedule
+from sadpm.diffusion.section import ScheduleConfig
 from sadpm.networks.model_folder import components, read_object
 
 # Schedulers of diffusers for the forward process of DDPM, whose defaults are the following.

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from sadpm.config.sampling import ScheduleConfig
+from sadpm.diffusion.section import ScheduleConfig
 from sadpm.networks import advice, model_folder
 from sadpm.networks.declarations import check_pipeline, check_remarks, check_scheduler, own_schedule, without_long_lists
 from sadpm.networks.diffusers_folder import EMA_REMARKS, from_native_keys

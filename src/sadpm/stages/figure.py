@@ -16,7 +16,7 @@ from sadpm.config.outputs import GapFigure, IllustrationFigure, QualityFigure, S
 from sadpm.report.figures import Curve, gap_curves, quality, sample_grid, save
 from sadpm.running.files import UserError, provenance, write_atomically, write_json
 from sadpm.running.records import entries
-from sadpm.sources.prepared import Pixels, load_pixels, load_samples
+from sadpm.sources.reading.prepared import Pixels, load_pixels, load_samples
 from sadpm.stages import command
 
 if TYPE_CHECKING:

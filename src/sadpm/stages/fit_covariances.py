@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 
 from sadpm.config.jobs import CovarianceJob
-from sadpm.covariances import Estimate, Fitting, Seen
-from sadpm.covariances.predictor import load_network, write_fitted
+from sadpm.covariances import Estimate, Fitting
 from sadpm.diffusion.schedule import NoiseSchedule, network_time
+from sadpm.networks.predictor import Seen, load_network, write_fitted
 from sadpm.running.checkpoints import Checkpoints
 from sadpm.running.device import device_name, select_device
 from sadpm.running.files import provenance, sha256, write_json
 from sadpm.running.randomness import generator, position_seed
-from sadpm.sources.prepared import load_pixels
+from sadpm.sources.reading.prepared import load_pixels
 from sadpm.stages import command
 from sadpm.training.batches import TrainingBatches
 

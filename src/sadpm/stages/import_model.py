@@ -10,7 +10,7 @@ from sadpm.config.jobs import ImportJob
 from sadpm.networks.released import layout, load_released
 from sadpm.networks.unet import UNet, save_unet
 from sadpm.running.files import UserError, provenance, sha256, write_json, write_text
-from sadpm.sources.prepared import load_pixels
+from sadpm.sources.reading.prepared import load_pixels
 from sadpm.stages import command
 from sadpm.training.state import LOSS_COLUMNS
 

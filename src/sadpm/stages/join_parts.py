@@ -6,7 +6,7 @@ from typing import IO, Any
 
 from sadpm.config.jobs import SampleJob
 from sadpm.running.files import UserError, read_json, write_atomically, write_json
-from sadpm.sources.prepared import Pixels, load_samples, write_samples
+from sadpm.sources.reading.prepared import Pixels, load_samples, write_samples
 from sadpm.stages import command
 
 

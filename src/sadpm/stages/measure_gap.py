@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 
 from sadpm.config.jobs import GapJob
-from sadpm.covariances.predictor import Predictor, load_network
 from sadpm.diffusion.gap import GapStep, estimation_gap
 from sadpm.diffusion.schedule import NoiseSchedule
+from sadpm.networks.predictor import Predictor, load_network
 from sadpm.running.device import device_name, select_device
 from sadpm.running.files import UserError, provenance, write_json, write_text
 from sadpm.running.progress import progress
 from sadpm.running.randomness import ImageNoise, generator
-from sadpm.sources.prepared import load_pixels
+from sadpm.sources.reading.prepared import load_pixels
 from sadpm.stages import command
 from sadpm.training.batches import to_model_range
 
@@ -25,7 +25,7 @@ def measure_gap(params: GapJob, images: Path, model: Path, curve: Path, report: 
     """Write the gap after each step as CSV: its root mean square, that of its batch mean, and the authors' variant."""
     device = select_device()
     schedule = NoiseSchedule.create(**params.schedule.model_dump())
-    predict = Predictor(load_network(model, device), schedule)
+    predict = Predictor(load_network(model, device))
     x0 = choose_images(params, images).to(device)
     noise = ImageNoise(params.seed, "gap", range(len(x0)), tuple(x0.shape[1:]), device)
     with torch.inference_mode():

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from sadpm.config.jobs import ReferenceJob
 from sadpm.extractors.base import KEEP_FEATURES, create_extractors, measure_all
+from sadpm.extractors.references import Reference, import_published
 from sadpm.kinds.section import Metric
-from sadpm.metrics.references import Reference, import_published
 from sadpm.running.files import UserError, provenance, sha256, write_atomically, write_json
-from sadpm.sources.prepared import load_pixels
+from sadpm.sources.reading.prepared import load_pixels
 from sadpm.stages import command
 
 

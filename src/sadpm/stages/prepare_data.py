@@ -11,7 +11,8 @@ import numpy as np
 from sadpm.config.jobs import DataJob
 from sadpm.running.files import UserError, provenance, write_atomically, write_json
 from sadpm.running.progress import progress
-from sadpm.sources import ImageStream, open_source
+from sadpm.sources import open_source
+from sadpm.sources.reading.stream import ImageStream
 from sadpm.stages import command
 
 MIN_IMAGES = 2

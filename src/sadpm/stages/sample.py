@@ -9,17 +9,17 @@ import torch
 from torch import Tensor
 
 from sadpm.config.jobs import Chain, SampleJob
-from sadpm.covariances.predictor import Predictor, load_network, read_fitted
 from sadpm.diffusion.samplers import pixel_variance, to_uint8
 from sadpm.diffusion.schedule import NoiseSchedule
 from sadpm.diffusion.timesteps import exact_timesteps
+from sadpm.networks.predictor import Predictor, load_network, read_fitted
 from sadpm.networks.unet import UNet
 from sadpm.running.checkpoints import Checkpoints
 from sadpm.running.device import device_name, select_device
 from sadpm.running.files import UserError, provenance, write_atomically, write_json
 from sadpm.running.randomness import ImageNoise
 from sadpm.samplers import Manner
-from sadpm.sources.prepared import write_samples
+from sadpm.sources.reading.prepared import write_samples
 from sadpm.stages import command
 
 
@@ -121,13 +121,14 @@ def predictor(chain: Chain, unet: UNet, schedule: NoiseSchedule, fitted: Path | 
     """
     covariance, clip = chain.covariance, chain.recipe.clip_sample
     if not covariance.is_fitted:
-        return Predictor(unet, schedule)
+        return Predictor(unet)
     if fitted is None or chain.fit is None:
         raise UserError(f"the covariance {covariance.kind!r} needs the file of what was fitted")
     try:
-        return Predictor(unet, schedule, covariance, read_fitted(fitted, chain.fit), clip=clip)
+        loaded = covariance.load(read_fitted(fitted, chain.fit), unet, schedule)
     except (ValueError, KeyError) as error:
         raise UserError(f"{fitted}: {chain.fit}: {error}; delete it to have it fitted again") from error
+    return Predictor(unet, loaded, average=covariance.average, clip=clip)
 
 
 def manner(chain: Chain) -> Manner:

@@ -18,14 +18,14 @@ from sadpm.extractors.base import (
     create_extractors,
     measure_all,
 )
+from sadpm.extractors.references import Reference, load_reference
 from sadpm.kinds.section import Metric
 from sadpm.metrics.frechet import frechet_distance
 from sadpm.metrics.inception_score import inception_score
 from sadpm.metrics.kernel_distance import KID_SUBSETS, kernel_inception_distance
 from sadpm.metrics.precision_recall import precision_recall
-from sadpm.metrics.references import Reference, load_reference
 from sadpm.running.files import UserError, provenance, read_json, sha256, write_json
-from sadpm.sources.prepared import load_samples
+from sadpm.sources.reading.prepared import load_samples
 from sadpm.stages import command
 
 SPLITS = 10

@@ -19,7 +19,7 @@ from sadpm.running.device import device_name, select_device
 from sadpm.running.distributed import ALONE, Group
 from sadpm.running.files import UserError, provenance, sha256, write_json, write_text
 from sadpm.running.randomness import generator, position_seed
-from sadpm.sources.prepared import load_pixels
+from sadpm.sources.reading.prepared import load_pixels
 from sadpm.stages import command, options_of
 from sadpm.training.batches import TrainingBatches
 from sadpm.training.state import LOSS_COLUMNS, TrainingState

@@ -8,7 +8,7 @@ from sadpm.config.jobs import ClassifierJob
 from sadpm.networks.classifier import save_classifier, train_classifier
 from sadpm.running.files import UserError, provenance, write_json
 from sadpm.running.finite import first_not_finite
-from sadpm.sources.prepared import load_labels, load_pixels
+from sadpm.sources.reading.prepared import load_labels, load_pixels
 from sadpm.stages import command
 
 SEED = 0

@@ -12,8 +12,8 @@ from pathlib import Path, PurePosixPath
 from typing import NoReturn, Protocol
 
 from sadpm.running.files import UserError
-from sadpm.sources.pictures import suffixes
-from sadpm.sources.signatures import HEAD, refusal
+from sadpm.sources.reading.pictures import suffixes
+from sadpm.sources.reading.signatures import HEAD, refusal
 
 IGNORED_SUFFIXES = frozenset({".csv", ".html", ".json", ".md", ".txt", ".xml", ".yaml", ".yml"})
 IGNORED_NAMES = frozenset({"$recycle.bin", "@eadir", "__macosx", "desktop.ini", "ehthumbs.db", "thumbs.db"})

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sadpm.running.files import UserError
-from sadpm.sources.signatures import refusal
+from sadpm.sources.reading.signatures import refusal
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sadpm.config.sources import CelebASource, CIFAR10Source
 from sadpm.running.files import UserError
-from sadpm.sources.containers import Container, Folder, ZipArchive
-from sadpm.sources.pictures import decode, to_pixels
-from sadpm.sources.stream import ImageStream
+from sadpm.sources.reading.containers import Container, Folder, ZipArchive
+from sadpm.sources.reading.pictures import decode, to_pixels
+from sadpm.sources.reading.stream import ImageStream
 
 CELEBA_SIZE = (178, 218)
 CELEBA_CROP = (25, 57, 153, 185)
@@ -23,7 +23,7 @@ PARTITION = "list_eval_partition.txt"
 ALIGNED = "img_align_celeba"
 
 
-def cifar10(source: CIFAR10Source) -> ImageStream:
+def cifar10(root: Path, download: bool) -> ImageStream:
     """Return the 50,000 training images of CIFAR-10, 32x32, with their labels.
 
     Raises:
@@ -31,15 +31,14 @@ def cifar10(source: CIFAR10Source) -> ImageStream:
     """
     from torchvision.datasets import CIFAR10
 
-    root = Path(source.root).expanduser()
     try:
-        dataset = CIFAR10(str(root), train=True, download=source.download)
+        dataset = CIFAR10(str(root), train=True, download=download)
     except Exception as error:  # a dozen unrelated classes, of the network, of tar, and torchvision's RuntimeErrors
         folder = root / CIFAR10.base_folder
         meta = (CIFAR10.meta["filename"], CIFAR10.meta["md5"])
         fault = _first_fault(folder, [*CIFAR10.train_list, *CIFAR10.test_list, meta])
         advice = f"put the files of {CIFAR10.url} into {folder}"
-        if source.download:
+        if download:
             advice = f"can't be downloaded ({_one_line(error)}): {advice}, and set source.download: false"
         else:
             advice += ", or set source.download: true"
@@ -54,7 +53,7 @@ def cifar10(source: CIFAR10Source) -> ImageStream:
     )
 
 
-def celeba(source: CelebASource) -> ImageStream:
+def celeba(root: Path, download: bool, split: Literal["train", "train+val"], size: int) -> ImageStream:
     """Return aligned images of CelebA: the 128x128 crop centred at (89, 121), resized to ``size``.
 
     Of torchvision's files two are needed: the images (unpacked, or their zip archive) and the list of the splits.
@@ -62,26 +61,26 @@ def celeba(source: CelebASource) -> ImageStream:
     Raises:
         UserError: a file is missing, damaged or of another size, or has another checksum than torchvision's.
     """
-    if source.size > CELEBA_CROP[2] - CELEBA_CROP[0]:
-        raise UserError(f"source.size: {source.size} is larger than CelebA's crop, 128x128")
-    folder = _celeba_folder(source)
-    container = _celeba_images(folder, set("01") if source.split == "train+val" else {"0"})
+    if size > CELEBA_CROP[2] - CELEBA_CROP[0]:
+        raise UserError(f"source.size: {size} is larger than CelebA's crop, 128x128")
+    folder = _celeba_folder(root, download)
+    container = _celeba_images(folder, set("01") if split == "train+val" else {"0"})
     return ImageStream(
         count=len(container.names),
-        shape=(source.size, source.size, 3),
-        images=_celeba_pixels(container, source.size),
+        shape=(size, size, 3),
+        images=_celeba_pixels(container, size),
         labels=None,
         class_names=(),
-        description=f"CelebA aligned, {source.split}: 128x128 at (89, 121), bilinear resize to {source.size}, colour",
+        description=f"CelebA aligned, {split}: 128x128 at (89, 121), bilinear resize to {size}, colour",
     )
 
 
-def _celeba_folder(source: CelebASource) -> Path:
+def _celeba_folder(root: Path, download: bool) -> Path:
     """Return the folder with the needed files, after downloading them where that is wished, and checking them."""
     from torchvision.datasets import CelebA
     from torchvision.datasets.utils import download_file_from_google_drive
 
-    folder = Path(source.root).expanduser() / CelebA.base_folder
+    folder = root / CelebA.base_folder
     archive = f"{ALIGNED}.zip"
     needed = [PARTITION] if (folder / ALIGNED).is_dir() else [PARTITION, archive]
     files = [(id_, md5, name) for id_, md5, name in CelebA.file_list if name in needed]
@@ -90,7 +89,7 @@ def _celeba_folder(source: CelebASource) -> Path:
     if not fault:
         return folder
     advice = f"put {PARTITION} and {ALIGNED}/ (or {archive}) from CelebA's web page into {folder}"
-    if not source.download:
+    if not download:
         raise UserError(f"{fault}; {advice}, or set source.download: true")
     try:
         for id_, md5, name in files:

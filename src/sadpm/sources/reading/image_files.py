@@ -9,33 +9,31 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from sadpm.config.sources import FilesSource
 from sadpm.running.files import UserError
-from sadpm.sources.containers import Container, Folder, ZipArchive
-from sadpm.sources.lmdb_images import LMDB
-from sadpm.sources.pictures import centre_square, decode, to_pixels
-from sadpm.sources.stream import ImageStream
+from sadpm.sources.reading.containers import Container, Folder, ZipArchive
+from sadpm.sources.reading.lmdb_images import LMDB
+from sadpm.sources.reading.pictures import Mode, centre_square, decode, to_pixels
+from sadpm.sources.reading.stream import ImageStream
 
 NUMBERED_BLOCK = re.compile(r"\d{5}")
 
 
-def image_files(source: FilesSource) -> ImageStream:
+def image_files(path: Path, size: int, mode: Mode) -> ImageStream:
     """Return the images of a folder, zip archive or LMDB: the largest centred square, resized to ``size``.
 
     Raises:
         UserError: there is nothing of that name, or no image in it; while iterating, the first image that is damaged,
             transparent, or smaller than ``size``.
     """
-    path = Path(source.path).expanduser()
-    container = open_container(path, source.size)
+    container = open_container(path, size)
     labels, class_names = classes(container.names)
     return ImageStream(
         count=len(container.names),
-        shape=(source.size, source.size, 1 if source.mode == "grey" else 3),
-        images=_pixels(container, source),
+        shape=(size, size, 1 if mode == "grey" else 3),
+        images=_pixels(container, size, mode),
         labels=labels,
         class_names=class_names,
-        description=f"images of {path}: centre crop, bilinear resize to {source.size}x{source.size}, {source.mode}",
+        description=f"images of {path}: centre crop, bilinear resize to {size}x{size}, {mode}",
     )
 
 
@@ -74,7 +72,7 @@ def _common_length(first: Sequence[str], last: Sequence[str]) -> int:
     )
 
 
-def _pixels(container: Container, source: FilesSource) -> Iterator[NDArray[np.uint8]]:
+def _pixels(container: Container, size: int, mode: Mode) -> Iterator[NDArray[np.uint8]]:
     for place, content in container.contents():
-        image = decode(content, place, source.mode)
-        yield to_pixels(image, centre_square(image, source.size, place), source.size)
+        image = decode(content, place, mode)
+        yield to_pixels(image, centre_square(image, size, place), size)

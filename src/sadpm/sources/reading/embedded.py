@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sadpm.sources.stream import ImageStream
+from sadpm.sources.reading.stream import ImageStream
 
 PATCH_SIZE = 8
 

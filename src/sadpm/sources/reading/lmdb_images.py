@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sadpm.running.files import UserError
-from sadpm.sources.pictures import is_image
+from sadpm.sources.reading.pictures import is_image
 
 NOT_IMAGES = re.compile(rb"length.*|__len__|__keys__|num-samples")
 TOLERATED_PAGES = 16

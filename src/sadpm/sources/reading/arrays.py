@@ -14,27 +14,25 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from sadpm.config.sources import ArraySource
 from sadpm.running.files import UserError
-from sadpm.sources.containers import ZIP_ERRORS
-from sadpm.sources.signatures import HEAD, refusal
-from sadpm.sources.stream import ImageStream
+from sadpm.sources.reading.containers import ZIP_ERRORS
+from sadpm.sources.reading.signatures import HEAD, refusal
+from sadpm.sources.reading.stream import ImageStream
 
 Shape = tuple[int, int, int]
 
 
-def array_images(source: ArraySource) -> ImageStream:
+def array_images(path: Path, key: str | None = None) -> ImageStream:
     """Return the images of an .npy file, or of one array of an .npz archive, as they are.
 
     Raises:
         UserError: the file is missing or damaged, or the array is not uint8 of shape (n, H, W), (n, H, W, 1) or
             (n, H, W, 3) in C order.
     """
-    path = Path(source.path).expanduser()
-    with _open_array(path, source.key) as (file, size):
+    with _open_array(path, key) as (file, size):
         count, shape = _read_header(file, size, path)
-    description = f"array of {path}" + (f", key {source.key}" if source.key else "")
-    return ImageStream(count, shape, _rows(path, source.key), None, (), description)
+    description = f"array of {path}" + (f", key {key}" if key else "")
+    return ImageStream(count, shape, _rows(path, key), None, (), description)
 
 
 def _rows(path: Path, key: str | None) -> Iterator[NDArray[np.uint8]]:

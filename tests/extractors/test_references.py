@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sadpm.extractors.base import FeatureExtractor
-from sadpm.metrics.references import Reference, import_published, load_reference
+from sadpm.extractors.references import Reference, import_published, load_reference
 from sadpm.running.files import UserError, sha256
 
 

@@ -2,50 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from sadpm.covariances import Covariance, Seen
 from sadpm.diffusion.covariance import average_over_pixels, clip_covariance
 from sadpm.diffusion.samplers import Prediction
-from sadpm.diffusion.schedule import NoiseSchedule
 from sadpm.networks.unet import UNet, load_unet
 from sadpm.running.files import UserError, write_atomically
 from sadpm.running.finite import first_not_finite
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A batch of noisy images, and what a frozen network makes of them.
+
+    Attributes:
+        x: (B, C, H, W), x_n.
+        n: the levels 1..N, (B,), or one number for all images.
+        noise: (B, C, H, W), the prediction f(x_n, n).
+        h: the network's last feature map, (B, channels, H, W).
+        emb: its embedding of the level.
+    """
+
+    x: Tensor
+    n: Tensor | int
+    noise: Tensor
+    h: Tensor
+    emb: Tensor
+
+
+Covariances = Callable[[Seen], Tensor]
+"""From a batch to Cov[x_0 | x_n] per pixel, (B, C, H, W), or of any shape that broadcasts to it."""
 
 
 class Predictor:
     """The network with one way to estimate the covariance; called with x_t (B, C, H, W) and the level t."""
 
     def __init__(
-        self,
-        unet: UNet,
-        schedule: NoiseSchedule,
-        covariance: Covariance | None = None,
-        fitted: Mapping[str, Tensor] | None = None,
-        *,
-        clip: bool = False,
+        self, unet: UNet, covariances: Covariances | None = None, *, average: bool = False, clip: bool = False
     ) -> None:
-        """Load the covariance.
+        """Join them.
 
         Args:
             unet: the frozen network.
-            schedule: the forward process that it was trained with.
-            covariance: which one; None stands for a fixed variance.
-            fitted: what its estimate left, see :func:`read_fitted`.
+            covariances: None stands for a fixed variance.
+            average: one value an image in place of one a pixel.
             clip: clamp the covariance to [0, 1].
-
-        Raises:
-            ValueError: what was fitted belongs to another network or schedule.
         """
-        self._unet, self._clip = unet, clip
-        self._average = covariance is not None and covariance.average
-        self._covariances = None
-        if covariance is not None and covariance.is_fitted:
-            self._covariances = covariance.load(fitted or {}, unet, schedule)
+        self._unet, self._covariances, self._average, self._clip = unet, covariances, average, clip
 
     def __call__(self, x: Tensor, t: int) -> Prediction:
         """Predict at level t, in one forward pass."""
