@@ -16,6 +16,8 @@ lint: $(ENV)/installed
 	ruff check .
 	ruff format --check .
 	mypy
+	lint-imports
+	snakefmt --check workflow Snakefile
 	snakemake --lint
 
 # After a change in pyproject.toml. What is locked keeps its version where it can; UPGRADE=--upgrade takes the newest.

@@ -98,7 +98,7 @@ MISTAKES = {
         "is",
         ["'is' is not to be had: datasets.patches.extractor is 'pixels'"],
     ),
-    "labels missing": ("datasets/patches/extractor", "classifier", ["'classifier' is for the digits", "'pixels'"]),
+    "labels missing": ("datasets/patches/extractor", "classifier", ["'classifier' learns from labels", "'pixels'"]),
     "groups": ("datasets/digits/network/norm_num_groups", 3, ["8 is not a multiple of norm_num_groups (3)"]),
     "more jobs than batches": (
         "datasets/patches/shards",

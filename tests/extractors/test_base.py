@@ -7,7 +7,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from sadpm.config.datasets import InceptionWeights
+from sadpm.extractors import InceptionWeights
 from sadpm.extractors.base import FeatureExtractor, create_extractors, measure, measure_all
 from sadpm.running.files import UserError
 

@@ -17,9 +17,9 @@ import torch
 from PIL import Image
 from torch import nn
 
-from sadpm.config.datasets import InceptionWeights
-from sadpm.config.grid import METRICS_OF_EXTRACTOR, Cell
+from sadpm.config.grid import Cell
 from sadpm.config.jobs import ReferenceJob, ScoreJob
+from sadpm.extractors import METRICS_OF_EXTRACTOR, InceptionWeights
 from sadpm.extractors.base import create_extractors
 from sadpm.extractors.inception import PYTORCH_FID_SHA256
 from sadpm.extractors.references import load_reference

@@ -9,24 +9,24 @@ rule fit_covariances:
     output:
         fitted=f"{RUN}/covariance/{{fits}}.safetensors",
         report=f"{RUN}/covariance/{{fits}}.json",
-    params:
-        job=as_json(fitting),
-        model=lambda w, input: folder_of(input.model),
-        about=about,
-        checkpoints=f"{CHECKPOINTS}/{{run}}/covariance/{{fits}}",
     log:
         f"{LOG}/{{run}}/fit_covariances-{{fits}}.log",
     benchmark:
         f"{BENCHMARK}/{{run}}/fit_covariances-{{fits}}.tsv"
-    threads: 1
     priority: 5
+    conda:
+        "../../environment.yml"
+    threads: 1
     resources:
         mem_mb=memory(4000, copies=2),
         runtime=24 * 60,
         gpu=gpu_of,
         checkpoint_seconds=CONFIG.checkpoint_seconds,
-    conda:
-        "../../environment.yml"
+    params:
+        job=as_json(fitting),
+        model=lambda w, input: folder_of(input.model),
+        about=about,
+        checkpoints=f"{CHECKPOINTS}/{{run}}/covariance/{{fits}}",
     message:
         "Fitting {wildcards.fits} to {params.about}"
     shell:

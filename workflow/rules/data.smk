@@ -3,7 +3,6 @@
 
 # Where Snakemake itself runs: compute nodes seldom reach the network.
 rule prepare_data:
-    localrule: True
     input:
         lambda w: check_source(w.dataset),
         record=again_unless(f"{DATASET}/data/dataset.json", preparing),
@@ -11,18 +10,19 @@ rule prepare_data:
         images=f"{DATASET}/data/images.npy",
         labels=f"{DATASET}/data/labels.npy",
         description=f"{DATASET}/data/dataset.json",
-    params:
-        job=as_json(preparing),
     log:
         f"{LOG}/{{dataset}}/prepare_data.log",
     benchmark:
         f"{BENCHMARK}/{{dataset}}/prepare_data.tsv"
+    localrule: True
+    conda:
+        "../../environment.yml"
     threads: 1
     resources:
         mem_mb=2000,
         runtime=120,
-    conda:
-        "../../environment.yml"
+    params:
+        job=as_json(preparing),
     message:
         "Preparing the images of {wildcards.dataset}"
     shell:
@@ -39,18 +39,18 @@ rule train_classifier:
     output:
         weights=f"{DATASET}/classifier.safetensors",
         report=f"{DATASET}/classifier.json",
-    params:
-        job=as_json(training_classifier),
     log:
         f"{LOG}/{{dataset}}/train_classifier.log",
     benchmark:
         f"{BENCHMARK}/{{dataset}}/train_classifier.tsv"
+    conda:
+        "../../environment.yml"
     threads: 1
     resources:
         mem_mb=memory(2000, copies=2),
         runtime=lambda w, attempt: growing(30, attempt),
-    conda:
-        "../../environment.yml"
+    params:
+        job=as_json(training_classifier),
     message:
         "Training the classifier that scores samples of {wildcards.dataset}"
     shell:
@@ -68,19 +68,19 @@ rule measure_reference:
     output:
         reference=f"{DATASET}/reference.npz",
         report=f"{DATASET}/reference.json",
-    params:
-        job=as_json(measuring_reference),
     log:
         f"{LOG}/{{dataset}}/measure_reference.log",
     benchmark:
         f"{BENCHMARK}/{{dataset}}/measure_reference.tsv"
+    conda:
+        "../../environment.yml"
     threads: 1
     resources:
         mem_mb=lambda w, attempt: growing(looking(w, 8000, 2000), attempt),
         runtime=lambda w, attempt: growing(looking(w, 120, 30), attempt),
         gpu=lambda w: looking(w, gpu_of(w), 0),
-    conda:
-        "../../environment.yml"
+    params:
+        job=as_json(measuring_reference),
     message:
         "Measuring the real images of {wildcards.dataset}"
     shell:

@@ -2,7 +2,6 @@
 
 
 rule figure:
-    localrule: True
     input:
         samples=shown("samples", lambda name: pack_files(grid.figure_cells(CONFIG, name), "samples/{pack}.npy")),
         reports=shown("samples", lambda name: pack_files(grid.figure_cells(CONFIG, name), "samples/{pack}.json")),
@@ -14,18 +13,19 @@ rule figure:
         pdf=f"{ROOT}/figures/{{figure}}.pdf",
         png=report(f"{ROOT}/figures/{{figure}}.png", caption="../report/figure.rst", category="Figures"),
         report=f"{ROOT}/figures/{{figure}}.json",
-    params:
-        job=as_json(drawing_figure),
     log:
         f"{LOG}/figures/{{figure}}.log",
     benchmark:
         f"{BENCHMARK}/figures/{{figure}}.tsv"
+    localrule: True
+    conda:
+        "../../environment.yml"
     threads: 1
     resources:
         mem_mb=1500,
         runtime=10,
-    conda:
-        "../../environment.yml"
+    params:
+        job=as_json(drawing_figure),
     message:
         "Drawing {wildcards.figure}"
     shell:

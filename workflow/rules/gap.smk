@@ -9,21 +9,21 @@ rule measure_gap:
     output:
         curve=f"{GAP}.csv",
         report=f"{GAP}.json",
-    params:
-        job=as_json(measuring_gap),
-        model=lambda w, input: folder_of(input.model),
-        about=about,
     log:
         f"{LOG}/{{run}}/measure_gap-start{{start}}-images{{num_images}}.log",
     benchmark:
         f"{BENCHMARK}/{{run}}/measure_gap-start{{start}}-images{{num_images}}.tsv"
+    conda:
+        "../../environment.yml"
     threads: 1
     resources:
         mem_mb=memory(4000, copies=2),
         runtime=lambda w, attempt: growing(120, attempt),
         gpu=gpu_of,
-    conda:
-        "../../environment.yml"
+    params:
+        job=as_json(measuring_gap),
+        model=lambda w, input: folder_of(input.model),
+        about=about,
     message:
         "Measuring the estimation gap of {params.about}"
     shell:

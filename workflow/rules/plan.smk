@@ -2,7 +2,6 @@
 
 
 rule plan:
-    localrule: True
     input:
         throughput=lambda w: named("plan.throughput"),
         arrays=[
@@ -15,18 +14,19 @@ rule plan:
         markdown=f"{ROOT}/plan.md",
         csv=f"{ROOT}/plan.csv",
         report=f"{ROOT}/plan.json",
-    params:
-        job=as_json(planning),
     log:
         f"{LOG}/plan.log",
     benchmark:
         f"{BENCHMARK}/plan.tsv"
+    localrule: True
+    conda:
+        "../../environment.yml"
     threads: 1
     resources:
         mem_mb=500,
         runtime=5,
-    conda:
-        "../../environment.yml"
+    params:
+        job=as_json(planning),
     message:
         f"Planning {CONFIG.experiment}"
     shell:

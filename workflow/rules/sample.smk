@@ -2,8 +2,6 @@
 
 
 rule sample:
-    wildcard_constraints:
-        run=runs_where(lambda dataset, model: CONFIG.datasets[dataset].shards == 1),
     input:
         model=MODEL,
         covariances=covariances_of,
@@ -11,23 +9,25 @@ rule sample:
     output:
         samples=f"{SAMPLES}.npy",
         report=f"{SAMPLES}.json",
-    params:
-        job=as_json(sampling),
-        model=lambda w, input: folder_of(input.model),
-        about=about,
-        checkpoints=f"{CHECKPOINTS}/{{run}}/samples",
     log:
         f"{LOG}/{{run}}/sample-{{pack}}.log",
     benchmark:
         f"{BENCHMARK}/{{run}}/sample-{{pack}}.tsv"
+    wildcard_constraints:
+        run=runs_where(lambda dataset, model: CONFIG.datasets[dataset].shards == 1),
+    conda:
+        "../../environment.yml"
     threads: 1
     resources:
         mem_mb=memory(4000, copies=4),
         runtime=24 * 60,
         gpu=gpu_of,
         checkpoint_seconds=CONFIG.checkpoint_seconds,
-    conda:
-        "../../environment.yml"
+    params:
+        job=as_json(sampling),
+        model=lambda w, input: folder_of(input.model),
+        about=about,
+        checkpoints=f"{CHECKPOINTS}/{{run}}/samples",
     message:
         "Sampling {wildcards.pack} of {params.about}"
     shell:
@@ -38,8 +38,6 @@ rule sample:
 
 
 use rule sample as sample_part with:
-    wildcard_constraints:
-        run=runs_where(lambda dataset, model: CONFIG.datasets[dataset].shards > 1),
     input:
         model=MODEL,
         covariances=covariances_of,
@@ -51,14 +49,13 @@ use rule sample as sample_part with:
         f"{LOG}/{{run}}/sample-{{pack}}.part{{shard}}-of-{{shards}}.log",
     benchmark:
         f"{BENCHMARK}/{{run}}/sample-{{pack}}.part{{shard}}-of-{{shards}}.tsv"
+    wildcard_constraints:
+        run=runs_where(lambda dataset, model: CONFIG.datasets[dataset].shards > 1),
     message:
         "Sampling {wildcards.pack}.part{wildcards.shard}-of-{wildcards.shards} of {params.about}"
 
 
 rule join_parts:
-    localrule: True
-    wildcard_constraints:
-        run=runs_where(lambda dataset, model: CONFIG.datasets[dataset].shards > 1),
     input:
         parts=parts_of("npy"),
         reports=parts_of("json"),
@@ -66,19 +63,22 @@ rule join_parts:
     output:
         samples=f"{SAMPLES}.npy",
         report=f"{SAMPLES}.json",
-    params:
-        job=as_json(sampling),
-        about=about,
     log:
         f"{LOG}/{{run}}/join_parts-{{pack}}.log",
     benchmark:
         f"{BENCHMARK}/{{run}}/join_parts-{{pack}}.tsv"
+    wildcard_constraints:
+        run=runs_where(lambda dataset, model: CONFIG.datasets[dataset].shards > 1),
+    localrule: True
+    conda:
+        "../../environment.yml"
     threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
-    conda:
-        "../../environment.yml"
+    params:
+        job=as_json(sampling),
+        about=about,
     message:
         "Joining the parts of {wildcards.pack} of {params.about}"
     shell:

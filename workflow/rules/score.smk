@@ -11,20 +11,20 @@ rule score:
         record=again_unless(f"{RUN}/scores/{{pack}}.json", scoring),
     output:
         scores=f"{RUN}/scores/{{pack}}.json",
-    params:
-        job=as_json(scoring),
-        about=about,
     log:
         f"{LOG}/{{run}}/score-{{pack}}.log",
     benchmark:
         f"{BENCHMARK}/{{run}}/score-{{pack}}.tsv"
+    conda:
+        "../../environment.yml"
     threads: 1
     resources:
         mem_mb=lambda w, attempt: growing(looking(w, 8000, 1500), attempt),
         runtime=lambda w, attempt: growing(looking(w, 60, 10) + 10 * len(cells_of(w)), attempt),
         gpu=lambda w: looking(w, gpu_of(w), 0),
-    conda:
-        "../../environment.yml"
+    params:
+        job=as_json(scoring),
+        about=about,
     message:
         "Scoring {wildcards.pack} of {params.about}"
     shell:

@@ -2,7 +2,6 @@
 
 
 rule table:
-    localrule: True
     input:
         scores=lambda w: pack_files(grid.table_cells(CONFIG, w.table), "scores/{pack}.json"),
         published=lambda w: published_values(),
@@ -12,18 +11,19 @@ rule table:
         tex=f"{ROOT}/tables/{{table}}.tex",
         markdown=f"{ROOT}/tables/{{table}}.md",
         report=f"{ROOT}/tables/{{table}}.json",
-    params:
-        job=as_json(writing_table),
     log:
         f"{LOG}/tables/{{table}}.log",
     benchmark:
         f"{BENCHMARK}/tables/{{table}}.tsv"
+    localrule: True
+    conda:
+        "../../environment.yml"
     threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
-    conda:
-        "../../environment.yml"
+    params:
+        job=as_json(writing_table),
     message:
         "Writing {wildcards.table}"
     shell:

@@ -17,6 +17,7 @@ rule figures:
 for name, files in {**TABLES, **FIGURES}.items():
 
     rule:
-        name: name
+        name:
+            name
         input:
             files,

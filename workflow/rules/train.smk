@@ -2,8 +2,6 @@
 
 
 rule train:
-    wildcard_constraints:
-        run=runs_where(lambda dataset, model: dataset not in CONFIG.models[model].checkpoint),
     input:
         images=images_of,
         record=again_unless(f"{RUN}/training.json", training),
@@ -11,24 +9,26 @@ rule train:
         model=MODEL,
         losses=f"{RUN}/log.csv",
         report=f"{RUN}/training.json",
-    params:
-        job=as_json(training),
-        model=lambda w, output: folder_of(output.model),
-        about=about,
-        checkpoints=f"{CHECKPOINTS}/{{run}}/train",
     log:
         f"{LOG}/{{run}}/train.log",
     benchmark:
         f"{BENCHMARK}/{{run}}/train.tsv"
-    threads: processes_of
+    wildcard_constraints:
+        run=runs_where(lambda dataset, model: dataset not in CONFIG.models[model].checkpoint),
     priority: 10
+    conda:
+        "../../environment.yml"
+    threads: processes_of
     resources:
         mem_mb=lambda w, input, attempt: memory(4000, copies=2)(w, input, attempt) * processes_of(w),
         runtime=24 * 60,
         gpu=lambda w: dataset_of(w).gpus,
         checkpoint_seconds=CONFIG.checkpoint_seconds,
-    conda:
-        "../../environment.yml"
+    params:
+        job=as_json(training),
+        model=lambda w, output: folder_of(output.model),
+        about=about,
+        checkpoints=f"{CHECKPOINTS}/{{run}}/train",
     message:
         "Training {params.about}"
     shell:
@@ -40,8 +40,6 @@ rule train:
 
 
 rule import_model:
-    wildcard_constraints:
-        run=runs_where(lambda dataset, model: dataset in CONFIG.models[model].checkpoint),
     input:
         images=images_of,
         checkpoint=checkpoint_of,
@@ -50,21 +48,23 @@ rule import_model:
         model=MODEL,
         losses=f"{RUN}/log.csv",
         report=f"{RUN}/training.json",
-    params:
-        job=as_json(importing),
-        model=lambda w, output: folder_of(output.model),
-        about=about,
     log:
         f"{LOG}/{{run}}/import_model.log",
     benchmark:
         f"{BENCHMARK}/{{run}}/import_model.tsv"
-    threads: 1
+    wildcard_constraints:
+        run=runs_where(lambda dataset, model: dataset in CONFIG.models[model].checkpoint),
     priority: 10
+    conda:
+        "../../environment.yml"
+    threads: 1
     resources:
         mem_mb=memory(2000, copies=4),
         runtime=30,
-    conda:
-        "../../environment.yml"
+    params:
+        job=as_json(importing),
+        model=lambda w, output: folder_of(output.model),
+        about=about,
     message:
         "Importing {params.about}"
     shell:

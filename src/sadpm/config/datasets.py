@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from sadpm.extractors import InceptionWeights
 from sadpm.kinds.section import ConfigPath, Extractor, Section
 from sadpm.sources import SourceSection
 
@@ -73,13 +74,6 @@ class ClassifierConfig(Section):
     batch_size: int = Field(128, ge=1)
     learning_rate: float = Field(3e-3, gt=0)
     weight_decay: float = Field(0.01, ge=0)
-
-
-class InceptionWeights(Section):
-    """Files of Inception weights, where they are not in the packages' usual cache."""
-
-    fid: ConfigPath | None = None
-    inception_score: ConfigPath | None = Field(None, alias="is")
 
 
 class DatasetConfig(Section):

@@ -8,18 +8,12 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from sadpm.diffusion.timesteps import exact_timesteps
+from sadpm.extractors import METRICS_OF_EXTRACTOR
 
 if TYPE_CHECKING:
     from sadpm.config.experiment import Config
     from sadpm.config.outputs import Figure, Grid
     from sadpm.kinds.section import Metric, SamplesPerJob
-
-
-METRICS_OF_EXTRACTOR: Mapping[str, tuple[str, ...]] = {
-    "pixels": ("fd",),
-    "classifier": ("fd", "is"),
-    "inception": ("fd", "is", "kid", "precision", "recall"),
-}
 
 
 @dataclass(frozen=True, order=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sadpm.config.datasets import ClassifierConfig, HeadsConfig, InceptionWeights, NetworkConfig, TrainingConfig
+from sadpm.config.datasets import ClassifierConfig, HeadsConfig, NetworkConfig, TrainingConfig
 from sadpm.config.experiment import Config
 from sadpm.config.grid import Cell, GapCurve, figure_cells, figure_curves, fit_of, metrics_of, table_cells
 from sadpm.config.models import CheckpointConfig
@@ -17,6 +17,7 @@ from sadpm.config.outputs import Figure
 from sadpm.config.sampling import RecipeConfig
 from sadpm.covariances import CovarianceSection
 from sadpm.diffusion.section import ScheduleConfig
+from sadpm.extractors import InceptionWeights
 from sadpm.kinds.section import Extractor, Metric, Name, Section
 from sadpm.objectives import ObjectiveSection
 from sadpm.samplers import SamplerSection

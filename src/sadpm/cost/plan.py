@@ -8,10 +8,11 @@ from typing import NamedTuple
 from pydantic import Field
 
 from sadpm.config.experiment import Config
-from sadpm.config.grid import METRICS_OF_EXTRACTOR, metrics_of
+from sadpm.config.grid import metrics_of
 from sadpm.config.jobs import RULES, sample_job, train_job
 from sadpm.cost.flops import INCEPTION_FLOPS, Layer, head_cost, unet_flops, unet_parameters
 from sadpm.cost.job_graph import Job, JobGraph
+from sadpm.extractors import METRICS_OF_EXTRACTOR
 from sadpm.kinds.section import ConfigError, Section
 
 EVERYTHING = "all"

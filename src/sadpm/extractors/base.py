@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sadpm.config.datasets import InceptionWeights
-from sadpm.config.grid import METRICS_OF_EXTRACTOR
+from sadpm.extractors import METRICS_OF_EXTRACTOR, InceptionWeights
 from sadpm.kinds.section import Extractor, Metric
 from sadpm.metrics.features import FeatureStatistics
 from sadpm.running.files import UserError, sha256

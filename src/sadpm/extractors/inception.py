@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from sadpm.config.datasets import InceptionWeights
+from sadpm.extractors import InceptionWeights
 from sadpm.extractors.base import INCEPTION_FEATURES, FeatureExtractor, Pixels, Rows
 from sadpm.kinds.section import Metric
 from sadpm.running.device import select_device
