@@ -254,7 +254,15 @@ def sections(kind=Section):
         yield from sections(section)
 
 
-AXES = ("sadpm.config", "sadpm.diffusion", "sadpm.sources", "sadpm.objectives", "sadpm.samplers", "sadpm.covariances")
+AXES = (
+    "sadpm.config",
+    "sadpm.extractors",
+    "sadpm.diffusion",
+    "sadpm.sources",
+    "sadpm.objectives",
+    "sadpm.samplers",
+    "sadpm.covariances",
+)
 
 
 @pytest.mark.parametrize(

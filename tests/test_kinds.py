@@ -8,11 +8,15 @@ import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
 
+from sadpm.covariances import COVARIANCES
 from sadpm.diffusion.schedule import NoiseSchedule
-from sadpm.kinds import kinds_of_file, load_file
+from sadpm.kinds import Axis, kinds_of_file, load_file
 from sadpm.kinds.section import ConfigError
 from sadpm.objectives import OBJECTIVES, ObjectiveSection
+from sadpm.samplers import SAMPLERS
+from sadpm.sources import SOURCES
 
+NAMES = ("SOURCES", "OBJECTIVES", "COVARIANCES", "SAMPLERS")
 ADAPTER = TypeAdapter(ObjectiveSection)
 HEADER = """
     from typing import Literal
@@ -46,14 +50,30 @@ def parse(section, *files):
     return ADAPTER.validate_python(section, context={"kinds": [kind for file in files for kind in load_file(file)]})
 
 
-def test_every_module_of_an_axis_has_one_kind():
-    assert list(OBJECTIVES.built_in) == ["ddpm", "sequence-aware"]
-    assert len({kind.__module__ for kind in OBJECTIVES.built_in.values()}) == 2
+AXES = {
+    SOURCES: ["array", "celeba", "cifar10", "digits", "images", "photographs"],
+    OBJECTIVES: ["ddpm", "sequence-aware"],
+    COVARIANCES: ["analytic", "fixed", "npr", "sn"],
+    SAMPLERS: ["ddim", "ddpm"],
+}
 
 
-def test_kinds_are_parsed_without_torch():
-    script = "import sys; from sadpm.objectives import OBJECTIVES; OBJECTIVES.built_in; print('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout.strip() == "False"
+@pytest.mark.parametrize(("axis", "names"), AXES.items(), ids=lambda value: getattr(value, "base", Axis).__name__)
+def test_a_module_of_an_axis_has_one_kind(axis, names):
+    assert list(axis.built_in) == names
+    assert len({kind.__module__ for kind in axis.built_in.values()}) == len(names)
+    assert all(kind.__doc__ for kind in axis.built_in.values())
+
+
+def test_kinds_are_known_without_imports_that_take_time():
+    script = f"""
+import importlib, sys
+for module, name in {[(axis.base.__module__, name) for axis, name in zip(AXES, NAMES, strict=True)]}:
+    getattr(importlib.import_module(module), name).built_in
+print([name for name in ("torch", "numpy", "pandas") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_a_name_alone_is_the_kind_with_its_defaults():

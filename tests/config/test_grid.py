@@ -1,10 +1,22 @@
 from collections import Counter
+from copy import deepcopy
 
 import pytest
 import yaml
 
-from sadpm.config.grid import Cell, all_cells, figure_cells, figure_curves, packs, table_cells
+from sadpm.config.grid import (
+    Cell,
+    all_cells,
+    cells_by_run,
+    figure_cells,
+    figure_curves,
+    fit_of,
+    packs,
+    passes,
+    table_cells,
+)
 from sadpm.config.loading import load_config
+from sadpm.covariances.npr import NPR
 from test_config import CONFIGS, changed
 
 VALUES = yaml.safe_load((CONFIGS / "test.yaml").read_text())
@@ -85,3 +97,32 @@ def test_further_cells_leave_the_jobs_of_others_as_they_are(what, value, kept_by
             for values in (fewer, changed(fewer, f"tables/t/{what}", value))
         )
         assert (before.items() <= after.items()) == (way in kept_by)
+
+
+def with_covariance(name, **section):
+    """The tests' configuration, of whose tables one asks for one more covariance."""
+    values = deepcopy(VALUES)
+    values["covariances"] = {name: section}
+    values["tables"]["table4"]["covariances"] = ["fixed", name]
+    return load_config(values)
+
+
+def test_covariances_that_agree_in_their_fit_share_it():
+    config = with_covariance("mean", kind="npr", average=True, label="NPR, averaged")
+    assert fit_of(config, "mean") == fit_of(config, "npr") == "npr"
+    assert fit_of(config, "fixed") is None
+
+
+def test_one_pass_makes_what_is_missing():
+    cells = cells_by_run(CONFIG)["digits/base/seed0"]
+    assert passes(CONFIG, cells) == dict.fromkeys(("analytic", "npr", "sn"), "analytic+npr+sn")
+    assert passes(CONFIG, cells_by_run(CONFIG)["patches/base/seed0"]) == {}
+    found = passes(CONFIG, cells, present=["npr", "gone+sn"])
+    assert found == {"npr": "npr", "analytic": "analytic+sn", "sn": "analytic+sn"}
+    assert passes(CONFIG, cells, present=["analytic+npr+sn"]) == passes(CONFIG, cells)
+
+
+def test_a_kind_that_needs_more_than_the_forward_pass_has_its_own(monkeypatch):
+    monkeypatch.setattr(NPR, "shares_a_pass", False)
+    cells = cells_by_run(CONFIG)["digits/base/seed0"]
+    assert passes(CONFIG, cells) == {"npr": "npr", "analytic": "analytic+sn", "sn": "analytic+sn"}

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from sadpm.extractors import InceptionWeights
-from sadpm.extractors.base import FeatureExtractor, create_extractors, measure, measure_all
+from sadpm.extractors.base import FeatureExtractor, measure, measure_all
+from sadpm.extractors.choice import create_extractors
 from sadpm.running.files import UserError
 
 

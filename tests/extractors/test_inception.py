@@ -20,7 +20,7 @@ from torch import nn
 from sadpm.config.grid import Cell
 from sadpm.config.jobs import ReferenceJob, ScoreJob
 from sadpm.extractors import METRICS_OF_EXTRACTOR, InceptionWeights
-from sadpm.extractors.base import create_extractors
+from sadpm.extractors.choice import create_extractors
 from sadpm.extractors.inception import PYTORCH_FID_SHA256
 from sadpm.extractors.references import load_reference
 from sadpm.running.files import UserError, read_json, sha256, write_json

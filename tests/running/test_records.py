@@ -3,6 +3,7 @@ import json
 import pytest
 from tiny import chain, sampling_job, training_job
 
+from sadpm.objectives.ddpm import DDPM
 from sadpm.running.files import UserError, provenance, write_json
 from sadpm.running.records import difference, entries
 
@@ -28,10 +29,10 @@ def test_a_difference_is_told_with_its_place_and_both_values(report):
 
 def test_what_is_left_out_or_added_is_a_difference(report):
     """Here sections, lists and keys that only one of them has."""
-    baseline = JOB.model_copy(update={"sequence": None})
-    assert difference(report, baseline).startswith("sequence is None")
+    baseline = JOB.model_copy(update={"objective": DDPM()})
+    assert difference(report, baseline).startswith("objective.kind was 'sequence-aware' and is 'ddpm'")
     write_json(report, {"provenance": provenance(baseline)})
-    assert difference(report, JOB).startswith("sequence.K is 2")
+    assert difference(report, JOB).startswith("objective.kind was 'ddpm' and is 'sequence-aware', and 4 more")
     one, two = sampling_job(chain("ddpm", "fixed", 5)), sampling_job(chain("ddpm", "fixed", 5), chain("ddpm", "sn", 5))
     write_json(report, {"provenance": provenance(one)})
     assert difference(report, two).startswith("chains.1.cell.dataset is 'digits'")

@@ -124,7 +124,7 @@ def test_the_command_ends_with_one_line(tmp_path, capsys):
 def test_a_source_that_breaks_its_word_is_noticed(tmp_path, monkeypatch, images, message):
     stream = ImageStream(2, (4, 4, 3), iter(images), None, (), "")
     monkeypatch.setattr(stage, "open_source", lambda _: stream)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         prepare(tmp_path, "digits")
     assert list(tmp_path.iterdir()) == []
 

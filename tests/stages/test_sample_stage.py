@@ -160,6 +160,30 @@ def test_large_variance_and_eta_reach_the_step():
     assert DDIM(eta=0.5).step(way) == DDIMStep(0.5, "small", clip_sample=True)
 
 
+@pytest.mark.parametrize(
+    ("shape", "fits"), [((), True), ((3, 1, 1, 1), True), ((8, 8), True), ((3,), False), ((2, 1, 1, 1), False)]
+)
+def test_a_covariance_must_fit_the_images(trained, shape, fits):
+    predict = Predictor(load_unet(trained / "model"), lambda seen: torch.ones(shape))
+    x = torch.zeros(3, 1, 8, 8)
+    if fits:
+        assert predict(x, 5).covariance.shape == shape
+    else:
+        with pytest.raises(UserError, match=r"a covariance of shape .* does not fit images \(3, 1, 8, 8\)"):
+            predict(x, 5)
+
+
+def test_a_sampler_must_keep_the_shape_of_the_images(trained, tmp_path):
+    class Flat(DDPM):
+        def chain(self, *arguments):
+            return (x.flatten(1) for x in super().chain(*arguments))
+
+    chains = (CHAINS[0].model_copy(update={"sampler": Flat()}),)
+    job = sampling_job(CHAINS[0]).model_copy(update={"chains": chains})
+    with pytest.raises(UserError, match=r"sampler 'ddpm': a state of shape \(60, 64\), not of images \(1, 8, 8\)"):
+        sample(job, trained / "model", tmp_path / "s.npy", tmp_path / "s.json", tmp_path / "checkpoints")
+
+
 def test_a_sampler_that_can_not_go_on_from_a_state_begins_its_batch_again(trained, tmp_path, monkeypatch):
     """To the same bytes: what it has behind it is done once more."""
     job, files = sampling_job(CHAINS[0]), (tmp_path / "s.npy", tmp_path / "s.json", tmp_path / "checkpoints")

@@ -18,6 +18,7 @@ from holding import Hold
 from sadpm.diffusion.losses import sequence_aware_loss
 from sadpm.diffusion.schedule import NoiseSchedule
 from sadpm.networks.unet import load_unet
+from sadpm.objectives import Loss
 from sadpm.objectives.ddpm import DDPM
 from sadpm.objectives.sequence_aware import SequenceAware
 from sadpm.running.checkpoints import Checkpoints
@@ -233,6 +234,33 @@ def test_the_last_sound_checkpoint_of_a_training_that_diverges_is_kept(digits, t
     with pytest.raises(UserError, match="the loss is nan in steps 40 to 41"):
         train(training_job(), digits, **outputs, checkpoint_seconds=0)
     assert max(int(path.stem[-9:]) for path in outputs["checkpoints"].glob("*.ckpt")) == 40
+
+
+class Careless(DDPM):
+    def draw(self, shape, num_train_timesteps, generator):
+        draws = super().draw(shape, num_train_timesteps, generator)
+        return draws if self.kind != "few" else {**draws, "noise": draws["noise"][:-1]}
+
+    def loss(self, predict_noise, schedule, x0, draws):
+        loss = super().loss(predict_noise, schedule, x0, draws)
+        return Loss(loss.total.expand(2)) if self.kind == "vector" else Loss(loss.total, (loss.total,))
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("few", "objective 'few': what draw returns as 'noise' has not one entry for each of 6 images"),
+        ("vector", r"objective 'vector': the loss is a total of shape \(2,\) and 0 terms, not one number"),
+        (
+            "terms",
+            r"objective 'terms': the loss is a total of shape \(\) and 1 terms, not one number and the terms \(\)",
+        ),
+    ],
+)
+def test_an_objective_that_does_not_keep_its_contract_is_told(digits, tmp_path, kind, message):
+    objective = Careless.model_construct(kind=kind)
+    with pytest.raises(UserError, match=message):
+        train(training_job().model_copy(update={"objective": objective}), digits, **training_outputs(tmp_path))
 
 
 def test_a_users_mistake_ends_without_a_traceback(tmp_path):

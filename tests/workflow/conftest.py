@@ -1,5 +1,5 @@
 import pytest
-from running import Workflow
+from real_runs import Workflow
 
 
 @pytest.fixture(scope="session")

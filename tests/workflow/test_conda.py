@@ -5,7 +5,7 @@ import sys
 import sysconfig
 
 import pytest
-from running import ENVIRONMENT, REPOSITORY, Workflow
+from real_runs import ENVIRONMENT, REPOSITORY, Workflow
 
 IMAGES = "results/test/digits/data/images.npy"
 

@@ -6,9 +6,9 @@ import sys
 
 import pytest
 import yaml
+from real_runs import ENVIRONMENT, REPOSITORY, TEST_CONFIG, Workflow
 from test_workflow import variant
 
-from running import ENVIRONMENT, REPOSITORY, TEST_CONFIG, Workflow
 from sadpm.config.consistency import TARGETS
 from sadpm.config.jobs import RULES
 

@@ -3,9 +3,9 @@
 import shutil
 
 import pytest
+from real_runs import Workflow
 from test_workflow import variant
 
-from running import Workflow
 from sadpm.running.files import sha256
 
 
@@ -36,7 +36,7 @@ def test_nothing_runs_again_without_a_reason(copied):
         ("datasets/digits/classifier/steps", 31, "digits/classifier.json", "Training the classifier that"),
         ("datasets/patches/extractor", "inception", "patches/reference.json", "Measuring the real images of"),
         ("models/base/batch_multiplier", 2, "digits/base/seed0/training.json", "Training base on digits"),
-        ("datasets/digits/heads/steps", 5, "digits/base/seed0/covariance/covariance.json", "Fitting covariances"),
+        ("datasets/digits/heads/steps", 5, "digits/base/seed0/covariance/analytic+npr+sn.json", "Fitting analytic+npr"),
         ("datasets/digits/num_samples", 50, "digits/base/seed0/samples/npr.json", "Sampling npr of base on digits"),
         ("datasets/patches/num_samples", 70, "patches/base/seed0/samples/fixed.json", "Joining the parts of fixed of"),
         ("covariances", {"fixed": {"kind": "fixed", "recipe": "bao"}}, "samples/fixed.json", "Scoring fixed of base"),

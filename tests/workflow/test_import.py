@@ -4,8 +4,8 @@ import shutil
 import pytest
 import torch
 import yaml
+from real_runs import TEST_CONFIG, Workflow
 
-from running import TEST_CONFIG, Workflow
 from sadpm.config.datasets import NetworkConfig
 from sadpm.networks.released import native_name
 from sadpm.networks.unet import UNet, save_unet

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from running import REPOSITORY, Workflow
+from real_runs import REPOSITORY, Workflow
 from test_workflow import variant
 
 NAME = """a b'c"[d]&e;f$g*h(i)|j`k`!?#%~\N{LATIN SMALL LETTER E WITH ACUTE}"""

@@ -7,8 +7,8 @@ from collections import Counter
 
 import pytest
 import yaml
+from real_runs import REPOSITORY, TEST_CONFIG, Workflow
 
-from running import REPOSITORY, TEST_CONFIG, Workflow
 from sadpm.config.files import read_config
 from sadpm.config.loading import load_config
 from sadpm.cost.plan import EVERYTHING, Throughput, plan_rows

@@ -7,9 +7,9 @@ import subprocess
 import sys
 
 import pytest
+from real_runs import Workflow
 from test_workflow import variant
 
-from running import Workflow
 from sadpm.running.files import sha256
 
 SAMPLES = "digits/base/seed0/samples/fixed.npy"

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sadpm.extractors import METRICS_OF_EXTRACTOR, InceptionWeights
 from sadpm.kinds.section import Extractor, Metric
 from sadpm.metrics.features import FeatureStatistics
-from sadpm.running.files import UserError, sha256
 from sadpm.running.progress import progress
 
 Pixels = NDArray[np.uint8]
@@ -79,32 +76,6 @@ class Measurement:
     features: Rows | None
 
 
-def create_extractors(
-    name: Extractor, metrics: Iterable[Metric], classifier: Path | None, weights: InceptionWeights
-) -> dict[Metric, FeatureExtractor]:
-    """Return what each metric looks with; those that look alike share one.
-
-    Args:
-        name: "classifier" (64 penultimate features), "pixels" (the image itself), or "inception" (pytorch-fid's
-            network for "fd", torch-fidelity's for the others).
-        metrics: of which extractors are wanted.
-        classifier: the classifier's file, for "classifier".
-        weights: Inception's files, for "inception".
-
-    Raises:
-        UserError: weights are missing, or a metric is not to be had with this extractor.
-    """
-    metrics = list(metrics)
-    if refused := [metric for metric in metrics if metric not in METRICS_OF_EXTRACTOR[name]]:
-        possible = ", ".join(METRICS_OF_EXTRACTOR[name])
-        raise UserError(f"the extractor {name!r} gives {possible}, and not {', '.join(refused)}")
-    if name == "inception":
-        from sadpm.extractors.inception import inception_extractors
-
-        return inception_extractors(metrics, weights)
-    return dict.fromkeys(metrics, _pixels_extractor() if name == "pixels" else _classifier_extractor(classifier))
-
-
 def measure(images: Pixels, extractor: FeatureExtractor, metrics: Collection[Metric]) -> Measurement:
     """Look at uint8 images (n, H, W, C), which may be memory-mapped, and keep only what the metrics need."""
     statistics = FeatureStatistics() if "fd" in metrics else None
@@ -134,22 +105,3 @@ def _store(kept: Rows | None, rows: Rows, start: int, total: int) -> Rows:
     kept = np.empty((total, rows.shape[1]), rows.dtype) if kept is None else kept
     kept[start : start + len(rows)] = rows
     return kept
-
-
-def _pixels_extractor() -> FeatureExtractor:
-    def compute(images: Pixels) -> tuple[Rows, None]:
-        return images.reshape(len(images), -1) / 255.0, None
-
-    return FeatureExtractor("pixels", "none: the image itself", "", "uint8 / 255, flattened", 64, compute)
-
-
-def _classifier_extractor(weights: Path | None) -> FeatureExtractor:
-    if weights is None:
-        raise UserError("the extractor 'classifier' needs the file of its weights")
-    from sadpm.networks.classifier import extract, load_classifier
-
-    model = load_classifier(weights)
-    network, preprocessing = "sadpm.networks.classifier.DigitsClassifier, penultimate layer", "uint8 / 127.5 - 1"
-    return FeatureExtractor(
-        "classifier", network, sha256(weights), preprocessing, 250, lambda images: extract(model, images)
-    )

@@ -56,15 +56,22 @@ class Predictor:
         self._unet, self._covariances, self._average, self._clip = unet, covariances, average, clip
 
     def __call__(self, x: Tensor, t: int) -> Prediction:
-        """Predict at level t, in one forward pass."""
+        """Predict at level t, in one forward pass; UserError for a covariance of a shape that does not fit."""
         h, emb = self._unet.features(x, t - 1)
         noise = self._unet.output(h)
         if self._covariances is None:
             return Prediction(noise)
         covariance = self._covariances(Seen(x, t, noise, h, emb))
+        if not _broadcasts(covariance, x):
+            raise UserError(f"a covariance of shape {tuple(covariance.shape)} does not fit images {tuple(x.shape)}")
         if self._average and covariance.ndim:
             covariance = average_over_pixels(covariance)
         return Prediction(noise, clip_covariance(covariance) if self._clip else covariance)
+
+
+def _broadcasts(tensor: Tensor, images: Tensor) -> bool:
+    pairs = zip(reversed(tensor.shape), reversed(images.shape), strict=False)
+    return tensor.ndim <= images.ndim and all(length in (1, whole) for length, whole in pairs)
 
 
 def load_network(model: Path, device: torch.device) -> UNet:

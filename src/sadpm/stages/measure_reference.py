@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sadpm.config.jobs import ReferenceJob
-from sadpm.extractors.base import KEEP_FEATURES, create_extractors, measure_all
+from sadpm.extractors.base import KEEP_FEATURES, measure_all
+from sadpm.extractors.choice import create_extractors
 from sadpm.extractors.references import Reference, import_published
 from sadpm.kinds.section import Metric
 from sadpm.running.files import UserError, provenance, sha256, write_atomically, write_json

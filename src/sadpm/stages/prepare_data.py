@@ -62,7 +62,7 @@ def _npy_chunks(stream: ImageStream) -> Iterator[bytes]:
     """Yield what ``numpy.save`` would write: the header, then the pixels of each image.
 
     Raises:
-        ValueError: the images are not what the source announced.
+        UserError: the images are not what the source announced.
     """
     header = BytesIO()
     shape = (stream.count, *stream.shape)
@@ -71,11 +71,11 @@ def _npy_chunks(stream: ImageStream) -> Iterator[bytes]:
     written = 0
     for image in progress(stream.images, stream.count, "images"):
         if image.shape != stream.shape or image.dtype != np.uint8:
-            raise ValueError(f"image {written} is {image.dtype} {image.shape}, not uint8 {stream.shape}")
+            raise UserError(f"image {written} is {image.dtype} {image.shape}, not uint8 {stream.shape}")
         yield image.tobytes()
         written += 1
     if written != stream.count:
-        raise ValueError(f"the source announced {stream.count} images and gave {written}")
+        raise UserError(f"the source announced {stream.count} images and gave {written}")
 
 
 if __name__ == "__main__":

@@ -108,6 +108,10 @@ def draw_images(
                 states = chain.sampler.chain(predict, x, levels, schedule, noise.of_step, way, begin)
                 states = islice(states, j - begin, None)
             x = next(states)
+            if x.shape != (len(batches[batch]), *shape):
+                raise UserError(
+                    f"sampler {chain.sampler.kind!r}: a state of shape {tuple(x.shape)}, not of images {shape}"
+                )
             if j == chain.steps - 1:
                 check_finite(x, chain)
                 images.append(to_uint8(x).cpu())

@@ -15,9 +15,9 @@ from sadpm.extractors.base import (
     Measurement,
     Pixels,
     Rows,
-    create_extractors,
     measure_all,
 )
+from sadpm.extractors.choice import create_extractors
 from sadpm.extractors.references import Reference, load_reference
 from sadpm.kinds.section import Metric
 from sadpm.metrics.frechet import frechet_distance

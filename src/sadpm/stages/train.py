@@ -126,13 +126,23 @@ def loss_at(
     """Return the loss of one training step; all its randomness comes from the step's position.
 
     Each process of a group draws for the whole batch ``x0``, and returns the loss of its part.
+
+    Raises:
+        UserError: the objective does not keep its contract.
     """
     torch.manual_seed(position_seed(params.seed, group.stream("dropout"), step))
+    kind = f"objective {params.objective.kind!r}"
     numbers = generator(params.seed, "training", step, x0.device)
     draws = params.objective.draw(tuple(x0.shape), schedule.num_train_timesteps, numbers)
+    if wrong := [name for name, values in draws.items() if len(values) != len(x0)]:
+        raise UserError(f"{kind}: what draw returns as {wrong[0]!r} has not one entry for each of {len(x0)} images")
     mine = group.part(len(x0))
     own = {name: values[mine] for name, values in draws.items()}
-    return params.objective.loss(_predictor(network), schedule, x0[mine], own)
+    loss = params.objective.loss(_predictor(network), schedule, x0[mine], own)
+    if loss.total.ndim or len(loss.terms) != len(params.objective.terms):
+        told = f"a total of shape {tuple(loss.total.shape)} and {len(loss.terms)} terms"
+        raise UserError(f"{kind}: the loss is {told}, not one number and the terms {params.objective.terms}")
+    return loss
 
 
 def _predictor(network: torch.nn.Module) -> PredictNoise:
