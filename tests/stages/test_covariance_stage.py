@@ -9,14 +9,15 @@ import sadpm.stages.fit_covariances as stage
 from sadpm.covariances import Fitting
 from sadpm.covariances.analytic import Analytic, Moments
 from sadpm.covariances.npr import NPR
+from sadpm.covariances.sn import SN
 from sadpm.diffusion.covariance import mean_squared_prediction_controlled
 from sadpm.diffusion.losses import npr_head_loss, sn_head_loss
 from sadpm.diffusion.schedule import NoiseSchedule
-from sadpm.networks.heads import load_head
+from sadpm.networks.heads import load_head, new_head
 from sadpm.networks.predictor import read_fitted
 from sadpm.networks.unet import load_unet, save_unet
 from sadpm.running.files import UserError, read_json, sha256
-from sadpm.running.randomness import generator
+from sadpm.running.randomness import generator, position_seed
 from sadpm.sources.reading.prepared import load_pixels
 from sadpm.stages.fit_covariances import fit_covariances, stratified_levels
 from sadpm.training.batches import TrainingBatches, to_model_range
@@ -87,6 +88,18 @@ def test_an_interrupted_fit_goes_on_to_the_same_bytes(trained, digits, tmp_path,
     fit_covariances(covariance_job(), digits, trained / "model", **outputs)
     assert sha256(outputs["fitted"]) == sha256(covariance_outputs(trained)["fitted"])
     assert not outputs["checkpoints"].exists()
+
+
+def test_heads_begin_as_networks_of_one_stream(trained):
+    """Each as one of its own, whichever else are fitted."""
+    made_for = fitting(load_unet(trained / "model"))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(position_seed(0, "heads", 0))
+        expected = [new_head(made_for.unet, HEADS.kind).state_dict() for _ in range(2)]
+    for covariance, weights in zip((NPR(), SN()), expected, strict=True):
+        begun = covariance.estimate(made_for).training.module.state_dict()
+        assert all(torch.equal(begun[name], weights[name]) for name in weights)
+    assert not torch.equal(expected[0]["conv.weight"], expected[1]["conv.weight"])
 
 
 @pytest.mark.parametrize("names", [["analytic"], ["npr"], ["sn"], ["sn", "npr"]])
