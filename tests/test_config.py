@@ -98,7 +98,7 @@ MISTAKES = {
         "is",
         ["'is' is not to be had: datasets.patches.extractor is 'pixels'"],
     ),
-    "labels missing": ("datasets/patches/extractor", "classifier", ["'classifier' learns from labels", "'pixels'"]),
+    "labels missing": ("datasets/patches/extractor", "classifier", ["'classifier' learns from labels", "pixels"]),
     "groups": ("datasets/digits/network/norm_num_groups", 3, ["8 is not a multiple of norm_num_groups (3)"]),
     "more jobs than batches": (
         "datasets/patches/shards",
@@ -262,6 +262,7 @@ AXES = (
     "sadpm.objectives",
     "sadpm.samplers",
     "sadpm.covariances",
+    "sadpm.extractors",
 )
 
 
@@ -346,15 +347,15 @@ def test_what_a_metric_needs_is_known_beforehand(values, metric, changes, messag
 def test_paths_are_expanded_and_otherwise_kept(values, monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
     paths = {"results": "~/r", "checkpoints": "~/c", "published": "~/p.csv", "plan": {"throughput": "~/t.json"}}
-    weights = {"fid": "~/f", "is": "~/i"}
-    changes = {"source": {"kind": "array", "path": "~/a.npy"}, "extractor": "inception", "weights": weights}
+    extractor = {"kind": "inception", "fid_weights": "~/f", "is_weights": "~/i"}
+    changes = {"source": {"kind": "array", "path": "~/a.npy"}, "extractor": extractor}
     values = {**dataset(values, **changes, reference="~/s.npz"), **paths}
     values["models"]["base"] = {"checkpoint": {"alone": {"path": "~/m.pth"}}}
     config = load_config(values)
     alone = config.datasets["alone"]
     assert [
         *(config.results, config.checkpoints, config.published, config.plan.throughput, alone.source.path),
-        *(alone.weights.fid, alone.weights.inception_score, alone.reference),
+        *(alone.extractor.fid_weights, alone.extractor.is_weights, alone.reference),
         config.models["base"].checkpoint["alone"].path,
     ] == [f"/home/me/{name}" for name in ("r", "c", "p.csv", "t.json", "a.npy", "f", "i", "s.npz", "m.pth")]
     for path in ("a b", "it's", 'a"b', "a[b]", "a&b;c", "$HOME", "a*?", "a|b", "ü", "../x", "./a//b/", "a~b", "./~"):
@@ -396,5 +397,5 @@ def test_every_path_is_of_that_type():
         for name, field in section.model_fields.items()
         if "_usable_path" in repr((field.metadata, field.annotation))
     }
-    assert {key.rpartition(".")[2] for key in keys} - {"extends"} == paths - {"root", "kinds"}
+    assert {key.rpartition(".")[2] for key in keys} - {"extends"} == paths - {"root", "kinds", "fid_weights", "is_weights"}
     assert "root" in paths

@@ -10,13 +10,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from sadpm.covariances import COVARIANCES
 from sadpm.diffusion.schedule import NoiseSchedule
+from sadpm.extractors import EXTRACTORS
 from sadpm.kinds import Axis, kinds_of_file, load_file
 from sadpm.kinds.section import ConfigError
 from sadpm.objectives import OBJECTIVES, ObjectiveSection
 from sadpm.samplers import SAMPLERS
 from sadpm.sources import SOURCES
 
-NAMES = ("SOURCES", "OBJECTIVES", "COVARIANCES", "SAMPLERS")
+NAMES = ("SOURCES", "OBJECTIVES", "COVARIANCES", "SAMPLERS", "EXTRACTORS")
 ADAPTER = TypeAdapter(ObjectiveSection)
 HEADER = """
     from typing import Literal
@@ -55,6 +56,7 @@ AXES = {
     OBJECTIVES: ["ddpm", "sequence-aware"],
     COVARIANCES: ["analytic", "fixed", "npr", "sn"],
     SAMPLERS: ["ddim", "ddpm"],
+    EXTRACTORS: ["classifier", "inception", "pixels"],
 }
 
 
@@ -156,3 +158,29 @@ def test_a_name_can_not_be_taken_twice(tmp_path):
     twice = [user_file(tmp_path, ABSOLUTE, HEADER + f"    # {name}\n", name) for name in ("a.py", "b.py")]
     with pytest.raises(ValidationError, match=r"b.py: there is a kind 'absolute' already"):
         parse("absolute", *twice)
+
+
+LOOKING = """
+    class Look(Extractor):
+        kind: Literal["look"] = "look"
+        labels: ClassVar = {"fd": "FD (look)"}
+
+        def create(self, metrics, trained):
+            return {}
+"""
+
+
+@pytest.mark.parametrize(
+    ("written", "instead", "message"),
+    [
+        ('    labels: ClassVar = {"fd": "FD (look)"}\n', "", r"my_kinds.py, line 5: class Look lacks labels"),
+        ('"fd"', '"fdd"', r"my_kinds.py, line 5: TypeError: labels: no metric fdd; there are fd, is, kid"),
+        ("create(self, metrics, trained)", "make(self)", r"line 5: class Look lacks create\(self, metrics, trained\)"),
+    ],
+)
+def test_an_extractor_that_does_not_say_what_it_gives(tmp_path, written, instead, message):
+    header = "from typing import ClassVar, Literal\nfrom sadpm.extractors import Extractor\n\n"
+    load_file(user_file(tmp_path, LOOKING, header))
+    assert written in LOOKING
+    with pytest.raises(ConfigError, match=message):
+        load_file(user_file(tmp_path, LOOKING.replace(written, instead), header))

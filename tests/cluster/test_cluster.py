@@ -57,7 +57,7 @@ def test_tables_are_those_of_a_run_without_slurm(slurm, tmp_path):
     assert {job["JobState"] for job in jobs} == {"COMPLETED"}
     with_gpu = {job["Comment"].split("_wildcards")[0] for job in jobs if job.get("TresPerJob") == "gres:gpu:1"}
     assert {"rule_train", "rule_fit_covariances"} <= with_gpu
-    assert "rule_train_classifier" not in with_gpu
+    assert "rule_train_extractor" not in with_gpu
     assert all(job["Partition"] == ("gpu" if "TresPerJob" in job else "main") for job in jobs)
 
 

@@ -43,8 +43,7 @@ def test_what_is_not_there_is_told_with_what_could_be_meant(here, path, kind, pr
 def test_every_path_of_a_configuration_is_looked_for():
     alone = {
         **VALUES["datasets"]["patches"],
-        "extractor": "inception",
-        "weights": {"fid": "f.pth", "is": "i.pth"},
+        "extractor": {"kind": "inception", "fid_weights": "f.pth", "is_weights": "i.pth"},
         "reference": "r.npz",
     }
     forms = {"a": "auto", "b": "diffusers", "c": "bao"}
@@ -62,8 +61,8 @@ def test_every_path_of_a_configuration_is_looked_for():
         ("published", "p.csv", "file"),
         ("plan.throughput", "t.json", "file"),
         ("datasets.alone.reference", "r.npz", "file"),
-        ("datasets.alone.weights.fid", "f.pth", "file"),
-        ("datasets.alone.weights.is", "i.pth", "file"),
+        ("datasets.alone.extractor.fid_weights", "f.pth", "file"),
+        ("datasets.alone.extractor.is_weights", "i.pth", "file"),
         ("models.a.checkpoint.alone.path", "a", "file or folder"),
         ("models.b.checkpoint.alone.path", "b", "folder"),
         ("models.c.checkpoint.alone.path", "c", "file"),

@@ -9,8 +9,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import golden_vectors
 from sadpm.config.datasets import NetworkConfig
-from sadpm.cost.flops import INCEPTION_FLOPS, head_cost, unet_flops, unet_parameters
+from sadpm.cost.flops import head_cost, unet_flops, unet_parameters
 from sadpm.cost.plan import TRAINING
+from sadpm.extractors.inception import FLOPS
 from sadpm.networks.heads import CovarianceHead
 from sadpm.networks.unet import UNet
 
@@ -101,11 +102,11 @@ def test_inception_flops_are_those_that_torch_counts(monkeypatch):
     monkeypatch.setattr(torch.nn.Module, "load_state_dict", lambda *_, **__: None)
     with torch.device("meta"), torch.no_grad():
         network = inception.InceptionV3([3])
-        assert counted(lambda: network(torch.empty(1, 3, 32, 32))) == INCEPTION_FLOPS
+        assert counted(lambda: network(torch.empty(1, 3, 32, 32))) == FLOPS
     with torch.no_grad():  # its resizing does not work on the meta device
         other = fidelity.FeatureExtractorInceptionV3("inception-v3-compat", ["2048", "logits_unbiased"]).eval()
         image = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
-        assert counted(lambda: other(image)) == INCEPTION_FLOPS + 2 * 2048 * 1008  # the logits
+        assert counted(lambda: other(image)) == FLOPS + 2 * 2048 * 1008  # the logits
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,13 @@ from torch import nn
 from sadpm.config.grid import Cell
 from sadpm.config.jobs import train_job
 from sadpm.config.loading import load_config
-from sadpm.cost.flops import INCEPTION_FLOPS, head_cost, unet_flops, unet_parameters
+from sadpm.cost.flops import head_cost, unet_flops, unet_parameters
 from sadpm.cost.job_graph import Job, JobGraph
 from sadpm.cost.plan import EVERYTHING, Cost, Row, Speed, Throughput, plan_rows
 from sadpm.diffusion.gap import estimation_gap
 from sadpm.diffusion.samplers import Prediction
 from sadpm.diffusion.schedule import NoiseSchedule
+from sadpm.extractors.inception import FLOPS
 from sadpm.networks.unet import UNet
 from sadpm.objectives.ddpm import DDPM
 from sadpm.objectives.sequence_aware import SequenceAware
@@ -97,7 +98,7 @@ def test_costs_of_the_tests_configuration_by_hand():
 def test_inception_looks_once_for_fid_and_once_for_all_other_metrics(metric, other, passes):
     found = costs(plan_rows(large(tables__table2__metric=metric, tables__table4__metric=other), SPEED))
     assert found["score", "digits"].calls == passes * 60 * 18
-    assert found["score", "digits"].flops == passes * 60 * 18 * INCEPTION_FLOPS
+    assert found["score", "digits"].flops == passes * 60 * 18 * FLOPS
     assert found["measure_reference", "digits"].calls == 50_000 * (2 if metric == "kid" else 1)
     assert found["score", "patches"].calls == 0
 

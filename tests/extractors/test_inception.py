@@ -19,16 +19,16 @@ from torch import nn
 
 from sadpm.config.grid import Cell
 from sadpm.config.jobs import ReferenceJob, ScoreJob
-from sadpm.extractors import METRICS_OF_EXTRACTOR, InceptionWeights
-from sadpm.extractors.choice import create_extractors
-from sadpm.extractors.inception import PYTORCH_FID_SHA256
-from sadpm.extractors.references import load_reference
+from sadpm.extractors.inception import InceptionExtractor
+from sadpm.extractors.looking.inception import PYTORCH_FID_SHA256
+from sadpm.extractors.looking.references import load_reference
+from sadpm.extractors.looking.scores import score_images
 from sadpm.running.files import UserError, read_json, sha256, write_json
 from sadpm.stages.measure_reference import measure_reference
-from sadpm.stages.score import checked_reference, metrics_of, score
+from sadpm.stages.score import checked_reference, score
 
 CELL = Cell("d", "m", 0, "ddpm", "fixed", 5)
-METRICS = METRICS_OF_EXTRACTOR["inception"]
+METRICS = tuple(InceptionExtractor.labels)
 IMAGES = 12
 FID_FILE = "pt_inception-2015-12-05-6726825d.pth"
 SCORE_FILE = "weights-inception-2015-12-05-6726825d.pth"
@@ -76,12 +76,12 @@ def weights(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def in_config(weights):
-    return InceptionWeights(fid=str(weights.fid), inception_score=str(weights.score))
+    return InceptionExtractor(fid_weights=str(weights.fid), is_weights=str(weights.score))
 
 
 @pytest.fixture(scope="module")
 def extractors(in_config):
-    return create_extractors("inception", ("fd", "is"), None, in_config)
+    return in_config.looking(("fd", "is"))
 
 
 def random_images(seed, brightness, n=IMAGES, side=32):
@@ -111,7 +111,7 @@ def world(tmp_path_factory):
 
 
 def score_of(world, in_config, metrics, reference="reference.npz", images=("real.npy",)):
-    job = ScoreJob(cells=(CELL,), recipes=("sa-dpm",), extractor="inception", weights=in_config, metrics=metrics)
+    job = ScoreJob(cells=(CELL,), recipes=("sa-dpm",), extractor=in_config, metrics=metrics)
     paths = [world / name for name in images]
     score(job, world / "sampled.npy", world / "sampled.json", world / reference, world / "s.json", (), paths)
     return read_json(world / "s.json")["scores"][0]["metrics"]
@@ -119,7 +119,7 @@ def score_of(world, in_config, metrics, reference="reference.npz", images=("real
 
 @pytest.fixture(scope="module")
 def ours(world, in_config):
-    job = ReferenceJob(extractor="inception", weights=in_config, metrics=METRICS)
+    job = ReferenceJob(extractor=in_config, metrics=METRICS)
     measure_reference(job, world / "reference.npz", world / "reference.json", [world / "real.npy"])
     return score_of(world, in_config, METRICS)
 
@@ -198,8 +198,8 @@ def test_a_metric_says_what_it_depends_on(ours, weights):
         assert (entry["n"], entry.get("reference_n")) == (IMAGES, None if metric == "is" else IMAGES)
     assert ours["fd"]["notes"] == [
         f"Inception weights are not the file that pytorch-fid publishes but one with sha256 {sha256(weights.fid)[:8]}…",
-        "n = 12 < 2,048: FID is biased upwards and its covariance is singular",
-        "real n = 12 < 2,048: FID is biased upwards and its covariance is singular",
+        "n = 12 <= 2,048 features: FID is biased upwards and its covariance is singular",
+        "real n = 12 <= 2,048 features: FID is biased upwards and its covariance is singular",
     ]
     assert ours["kid"]["notes"] == ["KID subsets have 12 images instead of 1,000"]
     assert ours["is"]["notes"] == ours["precision"]["notes"] == []
@@ -223,8 +223,8 @@ def test_published_statistics_stand_in_for_images(world, extractors, ours, monke
     real = checked_reference(imported, {"fd": extractors["fd"]}, [])
     np.testing.assert_array_equal(real.mean, reference.mean)
     np.testing.assert_array_equal(real.covariance, reference.covariance)
-    monkeypatch.setattr("sadpm.stages.score.frechet_distance", lambda *_: 0.0)  # takes seconds
-    fid = metrics_of(random_images(5, 1.0, n=2), {"fd": extractors["fd"]}, real)["fd"]
+    monkeypatch.setattr("sadpm.extractors.looking.scores.frechet_distance", lambda *_: 0.0)  # takes seconds
+    fid = score_images(random_images(5, 1.0, n=2), {"fd": extractors["fd"]}, InceptionExtractor.labels, real)["fd"]
     assert fid["reference_n"] is None
     note = "Real statistics come from a published file, whose weights and preprocessing are not known"
     assert fid["notes"][-1] == note
@@ -271,10 +271,10 @@ def test_pickle_does_not_run(tmp_path, metric):
     path = tmp_path / "weights.pth"
     torch.save({"fc.weight": Trap()}, path)  # a zip file of a pickle
     with pytest.raises(UserError, match=r"weights\.pth: not the Inception weights of (pytorch_fid|torch_fidelity)"):
-        create_extractors("inception", (metric,), None, InceptionWeights(fid=str(path), inception_score=str(path)))
+        InceptionExtractor(fid_weights=str(path), is_weights=str(path)).looking((metric,))
     path.write_bytes(pickle.dumps(Trap(), protocol=2))
     with pytest.raises(UserError, match="not the Inception weights"):
-        create_extractors("inception", (metric,), None, InceptionWeights(fid=str(path), inception_score=str(path)))
+        InceptionExtractor(fid_weights=str(path), is_weights=str(path)).looking((metric,))
 
 
 @pytest.mark.parametrize("metric", ["fd", "is"])
@@ -282,10 +282,10 @@ def test_weights_of_another_network_are_refused(tmp_path, metric):
     path = tmp_path / "weights.pth"
     torch.save({"fc.weight": torch.zeros(1008, 2048)}, path)
     with pytest.raises(UserError, match=r"not the Inception weights .*Error.s. in loading state_dict"):
-        create_extractors("inception", (metric,), None, InceptionWeights(fid=str(path), inception_score=str(path)))
+        InceptionExtractor(fid_weights=str(path), is_weights=str(path)).looking((metric,))
 
 
-@pytest.mark.parametrize(("metric", "key", "file"), [("fd", "fid", FID_FILE), ("is", "is", SCORE_FILE)])
+@pytest.mark.parametrize(("metric", "key", "file"), [("fd", "fid_weights", FID_FILE), ("is", "is_weights", SCORE_FILE)])
 class TestMissingWeights:
     def test_offline(self, monkeypatch, tmp_path, metric, key, file):
         def offline(*_, **__):
@@ -294,16 +294,16 @@ class TestMissingWeights:
         monkeypatch.setenv("TORCH_HOME", str(tmp_path))
         monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
         with pytest.raises(UserError) as error:
-            create_extractors("inception", (metric,), None, InceptionWeights())
+            InceptionExtractor().looking((metric,))
         message = str(error.value)
         assert f"{file}{f' (sha256 {PYTORCH_FID_SHA256})' if metric == 'fd' else ''} is not in" in message
         assert f"not in {tmp_path}/hub/checkpoints and could not be downloaded from https://github.com/" in message
-        assert f"no network>); put the file there, or give its path as datasets.<name>.weights.{key}" in message
+        assert f"no network>); put the file there, or give its path as datasets.<name>.extractor.{key}" in message
 
     def test_named_in_the_configuration(self, tmp_path, metric, key, file):
-        weights = InceptionWeights(fid=str(tmp_path / "a"), inception_score=str(tmp_path / "a"))
-        with pytest.raises(UserError, match=rf"datasets\.<name>\.weights\.{key}: no file .*/a$"):
-            create_extractors("inception", (metric,), None, weights)
+        weights = InceptionExtractor(fid_weights=str(tmp_path / "a"), is_weights=str(tmp_path / "a"))
+        with pytest.raises(UserError, match=rf"datasets\.<name>\.extractor\.{key}: no file .*/a$"):
+            weights.looking((metric,))
 
     def test_downloaded_into_the_packages_cache(self, monkeypatch, tmp_path, weights, metric, key, file):
         source = weights.fid if metric == "fd" else weights.score
@@ -317,6 +317,6 @@ class TestMissingWeights:
         monkeypatch.setenv("TORCH_HOME", str(tmp_path))
         monkeypatch.setattr(torch.hub, "download_url_to_file", download)
         for _ in range(2):
-            extractor = create_extractors("inception", (metric,), None, InceptionWeights())[metric]
+            extractor = InceptionExtractor().looking((metric,))[metric]
             assert extractor.weights_sha256 == sha256(source)
         assert asked == [(file, PYTORCH_FID_SHA256 if metric == "fd" else None)]

@@ -1,13 +1,14 @@
 """Files of what is known of the real images: what is kept, and what is refused."""
 
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from sadpm.extractors.base import FeatureExtractor
-from sadpm.extractors.references import Reference, import_published, load_reference
+from sadpm.extractors.looking.features import FeatureExtractor
+from sadpm.extractors.looking.references import Reference, import_published, load_reference
 from sadpm.running.files import UserError, sha256
 
 
@@ -84,7 +85,7 @@ def test_published_statistics(tmp_path, n):
     mean, covariance = gaussian(2048)
     path = tmp_path / "fid_stats.npz"
     np.savez(path, mu=mean, sigma=covariance.astype(np.float32), **({} if n is None else {"n": n}))
-    imported = import_published(path)
+    imported = import_published(path, "inception", 2048)
     assert imported.n == n
     assert imported.covariance.dtype == np.float64
     assert imported.facts == {"extractor": "inception", "published": "fid_stats.npz", "published_sha256": sha256(path)}
@@ -101,7 +102,7 @@ def test_published_statistics(tmp_path, n):
     [
         ({"mu": np.zeros(2048)}, r"no sigma in this npz, found mu"),
         ({"mean": np.zeros(3), "cov": np.eye(3)}, r"no mu, sigma in this npz, found mean, cov"),
-        ({"mu": np.zeros(64), "sigma": np.eye(64)}, r"mu has 64 numbers, Inception statistics have 2048"),
+        ({"mu": np.zeros(64), "sigma": np.eye(64)}, r"mu has 64 numbers, statistics of 'inception' have 2048"),
         ({"mu": np.zeros(2048), "sigma": np.eye(64)}, r"sigma must have shape \(2048, 2048\)"),
         ({"mu": np.zeros((2048, 1)), "sigma": np.eye(2048)}, r"mu must have shape \(d,\)"),
         ({"mu": np.full(2048, np.nan), "sigma": np.eye(2048)}, r"mu has values that are not finite"),
@@ -115,7 +116,7 @@ def test_published_statistics(tmp_path, n):
 def test_other_files_are_refused(tmp_path, contents, message):
     np.savez(tmp_path / "p.npz", **contents)
     with pytest.raises(UserError, match=rf"p\.npz: {message}"):
-        import_published(tmp_path / "p.npz")
+        import_published(tmp_path / "p.npz", "inception", 2048)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off", b"text", None])
@@ -126,7 +127,7 @@ def test_damaged_files_are_refused(tmp_path, content):
             np.save(file, np.zeros(3))
     else:
         path.write_bytes(content)
-    for read in (import_published, load_reference):
+    for read in (partial(import_published, extractor="inception", num_features=2048), load_reference):
         with pytest.raises(UserError, match=r"p\.npz: not a readable \.npz file"):
             read(path)
     with pytest.raises(UserError, match="not a readable"):

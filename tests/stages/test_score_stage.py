@@ -5,8 +5,8 @@ import pytest
 import torch
 from test_sample_stage import CHAINS, draw
 
-from sadpm.config.datasets import ClassifierConfig
-from sadpm.config.jobs import ClassifierJob, DataJob, GapJob, ReferenceJob, ScoreJob
+from sadpm.config.jobs import DataJob, ExtractorJob, GapJob, ReferenceJob, ScoreJob
+from sadpm.extractors.classifier import ClassifierExtractor
 from sadpm.metrics.frechet import frechet_distance
 from sadpm.metrics.inception_score import inception_score
 from sadpm.networks.classifier import extract, load_classifier, save_classifier
@@ -15,7 +15,7 @@ from sadpm.running.records import entries
 from sadpm.stages.measure_reference import measure_reference
 from sadpm.stages.prepare_data import prepare_data
 from sadpm.stages.score import score
-from sadpm.stages.train_classifier import train_and_save
+from sadpm.stages.train_extractor import train_extractor
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +24,8 @@ def world(tmp_path_factory, trained):
     folder = tmp_path_factory.mktemp("world")
     images, labels, description = (folder / name for name in ("images.npy", "labels.npy", "dataset.json"))
     prepare_data(DataJob(source="digits"), images, labels, description)
-    job = ClassifierJob(classifier=ClassifierConfig(steps=50))
-    train_and_save(job, images, labels, folder / "classifier.safetensors", folder / "classifier.json")
+    job = ExtractorJob(extractor=ClassifierExtractor(steps=50))
+    train_extractor(job, images, labels, folder / "classifier.safetensors", folder / "extractor.json")
     weights = [folder / "classifier.safetensors"]
     measure_reference(
         ReferenceJob(extractor="classifier"), folder / "reference.npz", folder / "reference.json", [images], weights
@@ -120,20 +120,23 @@ def test_only_the_metrics_that_are_asked_for_are_computed(world, tmp_path):
 
 
 def test_every_metric_says_what_looked(world, tmp_path):
-    for metric in scored(world, tmp_path)[0]["metrics"].values():
+    metrics = scored(world, tmp_path)[0]["metrics"]
+    singular = "FD (digits classifier) is biased upwards and its covariance is singular"
+    assert metrics["fd"]["notes"] == [f"n = 60 <= 64 features: {singular}"]
+    assert metrics["is"]["notes"] == []
+    for metric in metrics.values():
         assert metric["extractor"] == {
             "name": "classifier",
             "network": "sadpm.networks.classifier.DigitsClassifier, penultimate layer",
             "weights_sha256": sha256(world / "classifier.safetensors"),
             "preprocessing": "uint8 / 127.5 - 1",
         }
-        assert metric["notes"] == []
 
 
 def test_a_reference_of_other_weights_is_refused(world, tmp_path):
     retrained = [world / "retrained.safetensors"]
-    job = ClassifierJob(classifier=ClassifierConfig(steps=51))
-    train_and_save(job, world / "images.npy", world / "labels.npy", retrained[0], world / "retrained.json")
+    job = ExtractorJob(extractor=ClassifierExtractor(steps=51))
+    train_extractor(job, world / "images.npy", world / "labels.npy", retrained[0], world / "retrained.json")
     measure_reference(
         ReferenceJob(extractor="classifier"),
         world / "other.npz",
@@ -179,7 +182,7 @@ def test_features_that_are_not_finite_are_told(world, tmp_path, damage):
 
 
 def test_a_score_that_is_not_finite_is_not_written(world, tmp_path, monkeypatch):
-    monkeypatch.setattr("sadpm.stages.score.frechet_distance", lambda *_: float("nan"))
+    monkeypatch.setattr("sadpm.extractors.looking.scores.frechet_distance", lambda *_: float("nan"))
     with pytest.raises(UserError, match=r"s.npy: ddpm-fixed-5: its FD \(digits classifier\) is nan"):
         scored(world, tmp_path)
     assert not (tmp_path / "scores.json").exists()
@@ -195,10 +198,10 @@ def test_too_few_images_to_measure_are_told(world, tmp_path):
 
 @pytest.mark.parametrize("learning_rate", [1e30, 1e-12])
 def test_a_classifier_that_learns_nothing_scores_nothing(world, tmp_path, learning_rate):
-    job = ClassifierJob(classifier=ClassifierConfig(steps=50, learning_rate=learning_rate))
-    outputs = tmp_path / "classifier.safetensors", tmp_path / "classifier.json"
-    with pytest.raises(UserError, match=r"the classifier has learned nothing.*change classifier.learning_rate"):
-        train_and_save(job, world / "images.npy", world / "labels.npy", *outputs)
+    job = ExtractorJob(extractor=ClassifierExtractor(steps=50, learning_rate=learning_rate))
+    outputs = tmp_path / "classifier.safetensors", tmp_path / "extractor.json"
+    with pytest.raises(UserError, match=r"the classifier has learned nothing.*change extractor.learning_rate"):
+        train_extractor(job, world / "images.npy", world / "labels.npy", *outputs)
     assert not any(path.exists() for path in outputs)
 
 

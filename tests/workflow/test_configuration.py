@@ -24,7 +24,7 @@ def source(values):
 
 
 def weights(values):
-    values["datasets"]["digits"]["weights"] = {"fid": "nowhere.pth"}
+    values["datasets"]["digits"]["extractor"] = {"kind": "inception", "fid_weights": "nowhere.pth"}
 
 
 def published(values):
@@ -49,7 +49,7 @@ MISSING = "there is no file nowhere"
         (checkpoint, ["table1"], "models.base.checkpoint.digits.path: there is no file or folder nowhere.pth"),
         (checkpoint, [SCORE], "models.base.checkpoint.digits.path: there is no file or folder nowhere.pth"),
         (source, ["results/test/tables/table3.md"], "datasets.patches.source.path: there is no file or folder nowhere"),
-        (weights, ["tables"], f"datasets.digits.weights.fid: {MISSING}.pth"),
+        (weights, ["tables"], f"datasets.digits.extractor.fid_weights: {MISSING}.pth"),
         (published, ["table2"], f"published: {MISSING}.csv"),
         (throughput, ["plan"], f"plan.throughput: {MISSING}.json"),
         (seed, ["table1"], "seeds.0: Input should be greater than or equal to 0, not -1"),

@@ -33,7 +33,7 @@ def test_nothing_runs_again_without_a_reason(copied):
     ("path", "value", "told", "planned"),
     [
         ("datasets/patches/source", "digits", "patches/data/dataset.json", "Preparing the images of patches"),
-        ("datasets/digits/classifier/steps", 31, "digits/classifier.json", "Training the classifier that"),
+        ("datasets/digits/extractor/steps", 31, "digits/extractor.json", "Training what looks at"),
         ("datasets/patches/extractor", "inception", "patches/reference.json", "Measuring the real images of"),
         ("models/base/batch_multiplier", 2, "digits/base/seed0/training.json", "Training base on digits"),
         ("datasets/digits/heads/steps", 5, "digits/base/seed0/covariance/analytic+npr+sn.json", "Fitting analytic+npr"),

@@ -47,7 +47,7 @@ def copied(mine, folder):
 
 def test_files_of_the_document_are_named_in_its_configuration():
     assert yaml.safe_load(CONFIGURATION)["kinds"] == list(FILES)
-    assert len(FILES) == 4
+    assert len(FILES) == 5
 
 
 def test_rows_of_ones_own_reach_a_table(mine):
@@ -59,7 +59,7 @@ def test_rows_of_ones_own_reach_a_table(mine):
     text = (workflow.results / "tables/mine.md").read_text()
     for label in ("DDPM, Huber's loss", "half of NPR", "DDIM, noise / 1.01"):
         assert label in text
-    assert "bars" in (workflow.results / "tables/bars.md").read_text()
+    assert "FD (profiles)" in (workflow.results / "tables/bars.md").read_text()
 
 
 def test_they_are_planned(mine):

@@ -52,7 +52,7 @@ def test_every_rule_has_logged_and_measured(finished):
     assert logs == benchmarks
     assert logs >= {
         "prepare_data",
-        "train_classifier",
+        "train_extractor",
         "measure_reference",
         "train",
         "fit_covariances-analytic+npr+sn",

@@ -54,8 +54,8 @@ def preparing(w):
     return jobs.DataJob(source=CONFIG.datasets[w.dataset].source)
 
 
-def training_classifier(w):
-    return jobs.ClassifierJob(classifier=CONFIG.datasets[w.dataset].classifier)
+def training_extractor(w):
+    return jobs.ExtractorJob(extractor=CONFIG.datasets[w.dataset].extractor)
 
 
 def measuring_reference(w):
@@ -158,10 +158,11 @@ def checkpoint_of(w):
     return model_folder.find(path).files() if path.is_dir() else path
 
 
-def classifier_of(w):
-    """The weights of the classifier, where samples are scored by one."""
-    named(*(f"datasets.{name_of_dataset(w)}.weights.{key}" for key in ("fid", "is")))
-    return f"{ROOT}/{name_of_dataset(w)}/classifier.safetensors" if dataset_of(w).extractor == "classifier" else []
+def extractor_of(w):
+    """The weights of what looks at images, where it is trained here."""
+    extractor, dataset = dataset_of(w).extractor, name_of_dataset(w)
+    named(*(f"datasets.{dataset}.extractor.{key}" for key in extractor.files()))
+    return f"{ROOT}/{dataset}/extractor.safetensors" if extractor.is_trained else []
 
 
 def published_of(w):
@@ -222,9 +223,9 @@ def shown(kind, files):
 # What a job may use.
 
 
-def looking(w, inception, other):
-    """A resource of the jobs that look at images: Inception needs more than the small extractors."""
-    return inception if dataset_of(w).extractor == "inception" else other
+def looking_gpu_of(w):
+    """How many GPUs a job asks for that looks at images."""
+    return gpu_of(w) if dataset_of(w).extractor.uses_gpu else 0
 
 
 def growing(amount, attempt):

@@ -68,7 +68,7 @@ def named(*keys):
 def problem_of(file):
     """What is wrong with a file, unless it lies in a storage, where Snakemake looks for it."""
     in_storage = workflow.storage_settings.default_storage_provider and not Path(file.path).is_absolute()
-    return "" if in_storage and not file.key.endswith((".weights.fid", ".weights.is")) else file.problem()
+    return "" if in_storage and file.is_input else file.problem()
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Images, the classifier that looks at them, and the statistics of what it sees."""
+"""Images, what looks at them, and the statistics of what it sees."""
 
 
 # Where Snakemake itself runs: compute nodes seldom reach the network.
@@ -31,18 +31,18 @@ rule prepare_data:
         " --labels {output.labels:q} --description {output.description:q} 2> {log:q}"
 
 
-rule train_classifier:
+rule train_extractor:
     input:
         images=images_of,
         labels=f"{DATASET}/data/labels.npy",
-        record=again_unless(f"{DATASET}/classifier.json", training_classifier),
+        record=again_unless(f"{DATASET}/extractor.json", training_extractor),
     output:
-        weights=f"{DATASET}/classifier.safetensors",
-        report=f"{DATASET}/classifier.json",
+        weights=f"{DATASET}/extractor.safetensors",
+        report=f"{DATASET}/extractor.json",
     log:
-        f"{LOG}/{{dataset}}/train_classifier.log",
+        f"{LOG}/{{dataset}}/train_extractor.log",
     benchmark:
-        f"{BENCHMARK}/{{dataset}}/train_classifier.tsv"
+        f"{BENCHMARK}/{{dataset}}/train_extractor.tsv"
     conda:
         "../../environment.yml"
     threads: 1
@@ -50,11 +50,11 @@ rule train_classifier:
         mem_mb=memory(2000, copies=2),
         runtime=lambda w, attempt: growing(30, attempt),
     params:
-        job=as_json(training_classifier),
+        job=as_json(training_extractor),
     message:
-        "Training the classifier that scores samples of {wildcards.dataset}"
+        "Training what looks at the samples of {wildcards.dataset}"
     shell:
-        f"{STAGES}.train_classifier"
+        f"{STAGES}.train_extractor"
         " --params {params.job:q} --images {input.images:q}"
         " --labels {input.labels:q} --weights {output.weights:q} --report {output.report:q} 2> {log:q}"
 
@@ -62,7 +62,7 @@ rule train_classifier:
 rule measure_reference:
     input:
         images=measured_of,
-        weights=classifier_of,
+        weights=extractor_of,
         published=published_of,
         record=again_unless(f"{DATASET}/reference.json", measuring_reference),
     output:
@@ -76,9 +76,9 @@ rule measure_reference:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=lambda w, attempt: growing(looking(w, 8000, 2000), attempt),
-        runtime=lambda w, attempt: growing(looking(w, 120, 30), attempt),
-        gpu=lambda w: looking(w, gpu_of(w), 0),
+        mem_mb=lambda w, attempt: growing(dataset_of(w).extractor.memory_mb, attempt),
+        runtime=lambda w, attempt: growing(dataset_of(w).extractor.minutes, attempt),
+        gpu=looking_gpu_of,
     params:
         job=as_json(measuring_reference),
     message:

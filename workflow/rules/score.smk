@@ -6,7 +6,7 @@ rule score:
         samples=f"{SAMPLES}.npy",
         report=f"{SAMPLES}.json",
         reference=reference_of,
-        weights=classifier_of,
+        weights=extractor_of,
         images=measured_of,
         record=again_unless(f"{RUN}/scores/{{pack}}.json", scoring),
     output:
@@ -19,9 +19,9 @@ rule score:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=lambda w, attempt: growing(looking(w, 8000, 1500), attempt),
-        runtime=lambda w, attempt: growing(looking(w, 60, 10) + 10 * len(cells_of(w)), attempt),
-        gpu=lambda w: looking(w, gpu_of(w), 0),
+        mem_mb=lambda w, attempt: growing(dataset_of(w).extractor.memory_mb, attempt),
+        runtime=lambda w, attempt: growing(dataset_of(w).extractor.minutes + 10 * len(cells_of(w)), attempt),
+        gpu=looking_gpu_of,
     params:
         job=as_json(scoring),
         about=about,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sadpm.config.grid import all_cells, metrics_of, reference_errors
 from sadpm.config.jobs import RULES
+from sadpm.extractors import BY_FEATURES
 
 if TYPE_CHECKING:
     from sadpm.config.experiment import Config
@@ -15,12 +16,10 @@ TARGETS = ("all", "everything", "tables", "figures", "plan")
 """Rules beside those of the jobs; each table and figure is one more."""
 FOLDER_OF_RESULTS = ("benchmarks", "figures", "logs", "plan.csv", "plan.md", "tables")
 """What lies beside the folders of the data sets."""
-FOLDER_OF_DATASET = ("classifier.json", "classifier.safetensors", "data", "reference.npz")
+FOLDER_OF_DATASET = ("data", "extractor.json", "extractor.safetensors", "reference.json", "reference.npz")
 """What lies beside the folders of a data set's models."""
 FEWEST_IMAGES = {"fd": 2, "is": 2, "kid": 2, "precision": 4, "recall": 4}
 """Of each kind, samples and real ones: a covariance and a kernel need two, third nearest neighbours four."""
-BY_FEATURES = ("kid", "precision", "recall")
-"""Metrics that compare the features of single images."""
 
 
 def consistency_errors(config: Config) -> list[str]:
@@ -56,7 +55,7 @@ def shape_errors(config: Config, dataset: str, shape: ImageShape) -> list[str]:
 
 def _sample_errors(config: Config, dataset: str) -> list[str]:
     entry, errors = config.datasets[dataset], []
-    by_features = sorted({*BY_FEATURES}.intersection(metrics_of(config, dataset)))
+    by_features = sorted(BY_FEATURES.intersection(metrics_of(config, dataset)))
     if entry.reference is not None and by_features:
         errors.append(
             f"datasets.{dataset}.reference: {', '.join(by_features)} need the features of real images, and published "

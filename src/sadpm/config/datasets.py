@@ -6,8 +6,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from sadpm.extractors import InceptionWeights
-from sadpm.kinds.section import ConfigPath, Extractor, Section
+from sadpm.extractors import EXTRACTORS, ExtractorSection
+from sadpm.kinds.section import ConfigPath, Section
 from sadpm.sources import SourceSection
 
 
@@ -67,25 +67,14 @@ class HeadsConfig(Section):
     log_every: int = Field(100, ge=1)
 
 
-class ClassifierConfig(Section):
-    """The small classifier whose features and logits score the samples of small data sets."""
-
-    steps: int = Field(600, ge=1)
-    batch_size: int = Field(128, ge=1)
-    learning_rate: float = Field(3e-3, gt=0)
-    weight_decay: float = Field(0.01, ge=0)
-
-
 class DatasetConfig(Section):
     """A data set with all that is fixed for it: network, training, heads, and how samples are scored."""
 
     source: SourceSection
-    extractor: Extractor
+    extractor: ExtractorSection
     network: NetworkConfig
     training: TrainingConfig
     heads: HeadsConfig = HeadsConfig()
-    classifier: ClassifierConfig = ClassifierConfig()
-    weights: InceptionWeights = InceptionWeights()
     reference: ConfigPath | None = None
     num_samples: int = Field(50_000, ge=2)
     sampling_batch_size: int = Field(500, ge=50, multiple_of=50)
@@ -109,14 +98,19 @@ class DatasetConfig(Section):
         return self
 
     @model_validator(mode="after")
-    def _labels_for_the_classifier(self) -> Self:
-        if self.extractor == "classifier" and not self.source.has_labels:
-            kind = self.source.kind
-            raise ValueError(f"extractor: 'classifier' learns from labels; for {kind!r} use 'inception' or 'pixels'")
+    def _labels_for_what_is_trained(self) -> Self:
+        if self.extractor.is_trained and not self.source.has_labels:
+            others = [name for name, kind in EXTRACTORS.built_in.items() if not kind.is_trained]
+            raise ValueError(
+                f"extractor: {self.extractor.kind!r} learns from labels; for {self.source.kind!r} use one of"
+                f" {', '.join(others)}"
+            )
         return self
 
     @model_validator(mode="after")
-    def _published_references_are_of_inception(self) -> Self:
-        if self.reference is not None and self.extractor != "inception":
-            raise ValueError("reference: published statistics are of Inception features; set extractor: inception")
+    def _published_references_are_of_what_others_use(self) -> Self:
+        if self.reference is not None and self.extractor.num_published_features is None:
+            others = [name for name, kind in EXTRACTORS.built_in.items() if kind.num_published_features]
+            known = f"those of {' and '.join(others)} are published"
+            raise ValueError(f"reference: {self.extractor.kind!r} has no published statistics; {known}")
         return self

@@ -8,7 +8,6 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from sadpm.diffusion.timesteps import exact_timesteps
-from sadpm.extractors import METRICS_OF_EXTRACTOR
 
 if TYPE_CHECKING:
     from sadpm.config.experiment import Config
@@ -101,8 +100,8 @@ def all_cells(config: Config) -> list[Cell]:
 
 
 def metrics_of(config: Config, dataset: str) -> tuple[Metric, ...]:
-    """The metrics that a table or figure asks for on a data set, sorted; with a classifier FD and IS come for free."""
-    free: set[Metric] = {"fd", "is"} if config.datasets[dataset].extractor == "classifier" else {"fd"}
+    """The metrics that a table or figure asks for on a data set, and those that come for free, sorted."""
+    free = set(config.datasets[dataset].extractor.free)
     asked = [table.metric for table in config.tables.values() if any(dataset in grid.datasets for grid in table.grids)]
     drawn = [f.metric for f in config.figures.values() if f.kind == "quality" and f.dataset == dataset]
     return tuple(sorted(free.union(asked, drawn)))
@@ -225,9 +224,10 @@ def _cell_errors(config: Config, place: str, cells: Iterable[Cell], metric: str 
         recipe_name = config.covariances[cell.covariance].recipe
         recipe = config.recipes.get(recipe_name)
         extractor = config.datasets[cell.dataset].extractor
-        if metric is not None and metric not in METRICS_OF_EXTRACTOR[extractor]:
-            possible = ", ".join(METRICS_OF_EXTRACTOR[extractor])
-            where = f"datasets.{cell.dataset}.extractor is {extractor!r}, which gives {possible}"
+        if metric is not None and metric not in extractor.labels:
+            where = (
+                f"datasets.{cell.dataset}.extractor is {extractor.kind!r}, which gives {', '.join(extractor.labels)}"
+            )
             errors[f"{place}.metric: {metric!r} is not to be had: {where}"] = None
         if objection := config.samplers[cell.sampler].objection(config.covariances[cell.covariance].is_fitted):
             errors[f"{place}: sampler {cell.sampler!r}, covariance {cell.covariance!r}: {objection}"] = None

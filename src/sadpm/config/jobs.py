@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sadpm.config.datasets import ClassifierConfig, HeadsConfig, NetworkConfig, TrainingConfig
+from sadpm.config.datasets import HeadsConfig, NetworkConfig, TrainingConfig
 from sadpm.config.experiment import Config
 from sadpm.config.grid import Cell, GapCurve, figure_cells, figure_curves, fit_of, metrics_of, table_cells
 from sadpm.config.models import CheckpointConfig
@@ -17,15 +17,15 @@ from sadpm.config.outputs import Figure
 from sadpm.config.sampling import RecipeConfig
 from sadpm.covariances import CovarianceSection
 from sadpm.diffusion.section import ScheduleConfig
-from sadpm.extractors import InceptionWeights
-from sadpm.kinds.section import Extractor, Metric, Name, Section
+from sadpm.extractors import ExtractorSection
+from sadpm.kinds.section import Metric, Name, Section
 from sadpm.objectives import ObjectiveSection
 from sadpm.samplers import SamplerSection
 from sadpm.sources import SourceSection
 
 RULES = (
     "prepare_data",
-    "train_classifier",
+    "train_extractor",
     "measure_reference",
     "import_model",
     "train",
@@ -47,17 +47,16 @@ class DataJob(Section):
     source: SourceSection
 
 
-class ClassifierJob(Section):
-    """Train the classifier whose features score the samples."""
+class ExtractorJob(Section):
+    """Train what looks at the samples."""
 
-    classifier: ClassifierConfig
+    extractor: ExtractorSection
 
 
 class ReferenceJob(Section):
     """Measure the feature statistics of the real images, or import published ones."""
 
-    extractor: Extractor
-    weights: InceptionWeights = InceptionWeights()
+    extractor: ExtractorSection
     metrics: tuple[Metric, ...] = ("fd",)
     published: str | None = None
 
@@ -127,8 +126,7 @@ class ScoreJob(Section):
 
     cells: tuple[Cell, ...]
     recipes: tuple[str, ...]
-    extractor: Extractor
-    weights: InceptionWeights = InceptionWeights()
+    extractor: ExtractorSection
     metrics: tuple[Metric, ...] = ("fd",)
 
 
@@ -217,7 +215,6 @@ def score_job(config: Config, cells: Sequence[Cell]) -> ScoreJob:
         cells=tuple(cells),
         recipes=tuple(config.covariances[cell.covariance].recipe for cell in cells),
         extractor=dataset.extractor,
-        weights=dataset.weights,
         metrics=metrics_of(config, cells[0].dataset),
     )
 
@@ -227,7 +224,6 @@ def reference_job(config: Config, dataset: str) -> ReferenceJob:
     entry = config.datasets[dataset]
     return ReferenceJob(
         extractor=entry.extractor,
-        weights=entry.weights,
         metrics=metrics_of(config, dataset),
         published=entry.reference,
     )

@@ -17,11 +17,12 @@ Kind = Literal["file", "folder", "file or folder"]
 
 
 class NamedFile(NamedTuple):
-    """A path of the configuration: the key that it stands under, and what must lie there."""
+    """A path of the configuration: the key that it stands under, what must lie there, and whether rules name it."""
 
     key: str
     path: str
     kind: Kind = "file"
+    is_input: bool = True
 
     def problem(self) -> str:
         """Return a line that says what is wrong with the file, or nothing."""
@@ -38,9 +39,11 @@ def named_files(config: Config) -> dict[str, NamedFile]:
     paths = {"published": config.published, "plan.throughput": config.plan.throughput}
     for name, dataset in config.datasets.items():
         paths[f"datasets.{name}.reference"] = dataset.reference
-        paths[f"datasets.{name}.weights.fid"] = dataset.weights.fid
-        paths[f"datasets.{name}.weights.is"] = dataset.weights.inception_score
     files = {key: NamedFile(key, path) for key, path in paths.items() if path is not None}
+    for name, dataset in config.datasets.items():
+        for key, path in dataset.extractor.files().items():
+            key = f"datasets.{name}.extractor.{key}"
+            files[key] = NamedFile(key, path, is_input=False)
     kinds: dict[str, Kind] = {"auto": "file or folder", "diffusers": "folder"}
     for name, model in config.models.items():
         for where, checkpoint in model.checkpoint.items():

@@ -12,9 +12,6 @@ from typing import Literal, NamedTuple
 
 from sadpm.config.datasets import NetworkConfig
 
-INCEPTION_FLOPS = 11_422_336_192
-"""Of one image, resized to 299x299, up to the 2,048 features of the Inception network that pytorch-fid runs."""
-
 
 class Layer(NamedTuple):
     """What one layer costs.

@@ -86,9 +86,9 @@ class JobGraph:
                 yield Job("prepare_data", job.dataset)
             case "measure_reference":
                 yield Job("prepare_data", job.dataset)
-                if self._config.datasets[job.dataset].extractor == "classifier":
-                    yield Job("train_classifier", job.dataset)
-            case "train" | "import_model" | "train_classifier":
+                if self._config.datasets[job.dataset].extractor.is_trained:
+                    yield Job("train_extractor", job.dataset)
+            case "train" | "import_model" | "train_extractor":
                 yield Job("prepare_data", job.dataset)
 
     def _of_cells(self, rule: str, cells: Iterable[Cell]) -> Iterator[Job]:

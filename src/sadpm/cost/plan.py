@@ -10,10 +10,10 @@ from pydantic import Field
 from sadpm.config.experiment import Config
 from sadpm.config.grid import metrics_of
 from sadpm.config.jobs import RULES, sample_job, train_job
-from sadpm.cost.flops import INCEPTION_FLOPS, Layer, head_cost, unet_flops, unet_parameters
+from sadpm.cost.flops import Layer, head_cost, unet_flops, unet_parameters
 from sadpm.cost.job_graph import Job, JobGraph
-from sadpm.extractors import METRICS_OF_EXTRACTOR
-from sadpm.kinds.section import ConfigError, Section
+from sadpm.extractors import BY_FEATURES
+from sadpm.kinds.section import ConfigError, Metric, Section
 
 EVERYTHING = "all"
 FLOAT32 = 4
@@ -153,7 +153,7 @@ def _cost(config: Config, job: Job, images: dict[str, _Images], throughput: Thro
 
 def _takes_every_image(config: Config, job: Job) -> bool:
     entry = config.datasets[job.dataset]
-    measured = entry.extractor == "inception" and entry.reference is None
+    measured = entry.extractor.passes({"fd"}) > 0 and entry.reference is None
     return job.rule == "prepare_data" or (job.rule == "measure_reference" and measured)
 
 
@@ -184,10 +184,10 @@ def _work(config: Config, job: Job, image: _Images) -> _Work:
             calls = (job.start - 1) * job.num_images
             return _Work(calls, calls * image.unet.flops)
         case "measure_reference" if entry.reference is None:
-            return _inception(config, job.dataset, image.number or 0, {"fd", "kid", "precision", "recall"})
+            return _looking(config, job.dataset, image.number or 0, {"fd", *BY_FEATURES})
         case "score":
             count = len(job.cells) * entry.num_samples
-            return _inception(config, job.dataset, count, {*METRICS_OF_EXTRACTOR["inception"]})
+            return _looking(config, job.dataset, count, {*metrics_of(config, job.dataset)})
     return _Work()
 
 
@@ -204,10 +204,8 @@ def _sampling(config: Config, job: Job, image: _Images) -> _Work:
     return work
 
 
-def _inception(config: Config, dataset: str, count: int, looked_at: set[str]) -> _Work:
-    """One pass of pytorch-fid's network, and one of torch-fidelity's where a metric other than FID needs features."""
-    if config.datasets[dataset].extractor != "inception":
-        return _Work()
-    metrics = looked_at.intersection(metrics_of(config, dataset))
-    calls = count * (("fd" in metrics) + bool(metrics - {"fd"}))
-    return _Work(calls, calls * INCEPTION_FLOPS)
+def _looking(config: Config, dataset: str, count: int, looked_at: set[Metric]) -> _Work:
+    """What the extractor does with some images."""
+    extractor = config.datasets[dataset].extractor
+    calls = count * extractor.passes(looked_at.intersection(metrics_of(config, dataset)))
+    return _Work(calls, calls * extractor.flops)

@@ -1,154 +1,54 @@
-"""Inception-v3 as the two packages use it: pytorch-fid's for FID, torch-fidelity's for IS, KID, precision and recall.
-
-The networks, their resizing and their weights are the packages' own. torchvision and the two packages take seconds to
-import, and are imported where they are used.
-"""
+"""Inception-v3: pytorch-fid's for FID, as the paper, and torch-fidelity's for the Inception Score and what is newer."""
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from http.client import HTTPException
-from importlib.metadata import version
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from types import ModuleType
-from typing import Any
-from unittest.mock import patch
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-import numpy as np
-import torch
-from torch import nn
+from sadpm.extractors import Extractor
+from sadpm.kinds.section import ConfigPath, Metric
 
-from sadpm.extractors import InceptionWeights
-from sadpm.extractors.base import INCEPTION_FEATURES, FeatureExtractor, Pixels, Rows
-from sadpm.kinds.section import Metric
-from sadpm.running.device import select_device
-from sadpm.running.files import UserError, sha256
+if TYPE_CHECKING:
+    from sadpm.extractors.looking.features import FeatureExtractor
 
-PYTORCH_FID_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
+FEATURES = 2048
+FLOPS = 11_422_336_192
+"""Of one image, resized to 299x299, up to the features; as docs/plan.md counts."""
 
 
-@dataclass(frozen=True)
-class WeightsFile:
-    """Where a package publishes its weights.
+class InceptionExtractor(Extractor):
+    """Two packages' networks; their weights come from the packages' usual cache where no file is named."""
 
-    Attributes:
-        key: the configuration's name for the file, below ``datasets.<name>.weights``.
-        url: the package's own address of it; the cache has it under the same file name.
-        sha256: of the published file, "" where it is not known.
-    """
+    kind: Literal["inception"] = "inception"
+    fid_weights: ConfigPath | None = None
+    is_weights: ConfigPath | None = None
 
-    key: str
-    url: str
-    sha256: str
+    labels: ClassVar[Mapping[Metric, str]] = {
+        "fd": "FID", "is": "IS", "kid": "KID", "precision": "precision", "recall": "recall",
+    }  # fmt: skip
+    num_published_features: ClassVar[int | None] = FEATURES
+    memory_mb: ClassVar[int] = 8000
+    minutes: ClassVar[int] = 120
+    flops: ClassVar[int] = FLOPS
+    uses_gpu: ClassVar[bool] = True
 
+    def files(self) -> dict[str, str]:
+        """Return the files of weights."""
+        named = {"fid_weights": self.fid_weights, "is_weights": self.is_weights}
+        return {key: path for key, path in named.items() if path is not None}
 
-def inception_extractors(metrics: Iterable[Metric], weights: InceptionWeights) -> dict[Metric, FeatureExtractor]:
-    """Return pytorch-fid's network for "fd" and torch-fidelity's for the others, each built only if it is asked for.
+    def passes(self, metrics: Collection[Metric]) -> int:
+        """pytorch-fid's network, and torch-fidelity's where a metric other than FID is asked for."""
+        return ("fd" in metrics) + bool({*metrics} - {"fd"})
 
-    Raises:
-        UserError: weights are missing and can't be downloaded, or a file is not of this network.
-    """
-    metrics = list(metrics)
-    others = [metric for metric in metrics if metric != "fd"]
-    extractors: dict[Metric, FeatureExtractor] = {"fd": pytorch_fid_extractor(weights.fid)} if "fd" in metrics else {}
-    if others:
-        extractors |= dict.fromkeys(others, torch_fidelity_extractor(weights.inception_score))
-    return extractors
+    def create(self, metrics: Collection[Metric], trained: Path | None) -> Mapping[Metric, FeatureExtractor]:
+        """Build each network only if it is asked for."""
+        from sadpm.extractors.looking.inception import pytorch_fid_extractor, torch_fidelity_extractor
 
-
-def pytorch_fid_extractor(weights: str | None) -> FeatureExtractor:
-    """Return pytorch-fid's InceptionV3, whose 2048 features are those that its command computes from PNG files."""
-    from pytorch_fid import inception  # type: ignore[import-untyped]
-
-    path = find_weights(WeightsFile("fid", inception.FID_WEIGHTS_URL, PYTORCH_FID_SHA256), weights)
-    block = inception.InceptionV3.BLOCK_INDEX_BY_DIM[INCEPTION_FEATURES]
-    device = select_device()
-    network = _build(path, inception, lambda: inception.InceptionV3([block])).to(device).eval()
-
-    def compute(images: Pixels) -> tuple[Rows, None]:
-        with torch.inference_mode():
-            (features,) = network(_channels_first(images).to(device).float().div(255))
-        return features.flatten(1).cpu().numpy(), None
-
-    digest = sha256(path)
-    unusual = f"Inception weights are not the file that pytorch-fid publishes but one with sha256 {digest[:8]}…"
-    return FeatureExtractor(
-        name="inception",
-        network=f"pytorch-fid {version('pytorch-fid')}, InceptionV3, final pooling ({INCEPTION_FEATURES})",
-        weights_sha256=digest,
-        preprocessing="grey repeated to RGB; uint8 / 255; bilinear to 299x299 by pytorch-fid (align_corners=False)",
-        batch_size=50,
-        compute=compute,
-        notes=() if digest == PYTORCH_FID_SHA256 else (unusual,),
-    )
-
-
-def torch_fidelity_extractor(weights: str | None) -> FeatureExtractor:
-    """Return torch-fidelity's ``inception-v3-compat``: features "2048" and the logits "logits_unbiased"."""
-    from torch_fidelity import feature_extractor_inceptionv3 as inception  # type: ignore[import-untyped]
-
-    path = find_weights(WeightsFile("is", inception.URL_INCEPTION_V3, ""), weights)
-    layers, device = ["2048", "logits_unbiased"], select_device()
-    network = _build(path, inception, lambda: inception.FeatureExtractorInceptionV3("inception-v3-compat", layers))
-    network = network.to(device).eval()
-
-    def compute(images: Pixels) -> tuple[Rows, Rows]:
-        with torch.inference_mode():
-            features, logits = network(_channels_first(images).to(device))
-        return features.cpu().numpy(), logits.cpu().numpy()
-
-    return FeatureExtractor(
-        name="inception",
-        network=f"torch-fidelity {version('torch-fidelity')}, inception-v3-compat, {' and '.join(layers)}",
-        weights_sha256=sha256(path),
-        preprocessing="grey repeated to RGB; uint8; bilinear to 299x299 by torch-fidelity (as in TensorFlow 1)",
-        batch_size=64,
-        compute=compute,
-    )
-
-
-def find_weights(published: WeightsFile, configured: str | None) -> Path:
-    """Return the configured file, else the one in torch's cache, downloaded first if it is not there.
-
-    Raises:
-        UserError: there is no such file, or it can't be downloaded; the message says where to put it.
-    """
-    key = f"datasets.<name>.weights.{published.key}"
-    if configured is not None:
-        if not Path(configured).is_file():
-            raise UserError(f"{key}: no file {configured}")
-        return Path(configured)
-    path = Path(torch.hub.get_dir()) / "checkpoints" / published.url.rpartition("/")[2]
-    if not path.is_file():
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(published.url, str(path), published.sha256 or None, progress=False)
-        except (OSError, RuntimeError, HTTPException) as error:
-            digest = f" (sha256 {published.sha256})" if published.sha256 else ""
-            raise UserError(
-                f"no Inception weights: {path.name}{digest} is not in {path.parent} and could not be downloaded from "
-                f"{published.url} ({error}); put the file there, or give its path as {key}"
-            ) from error
-    return path
-
-
-def _build(path: Path, package: ModuleType, create: Callable[[], nn.Module]) -> nn.Module:
-    """Let a package create its network from a file that is read without running pickle."""
-    try:
-        state: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        # Both packages load with weights_only=False, and pytorch-fid takes no path: hand them what was read safely.
-        with patch.object(package, "load_state_dict_from_url", lambda *_, **__: state):
-            return create()
-    except (OSError, RuntimeError, TypeError, EOFError, pickle.UnpicklingError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise UserError(f"{path}: not the Inception weights of {package.__name__.split('.')[0]} ({reason})") from error
-
-
-def _channels_first(images: Pixels) -> torch.Tensor:
-    """Turn (b, H, W, 1 or 3) into contiguous (b, 3, H, W), as both packages make of an image file."""
-    if images.shape[-1] not in (1, 3):
-        raise UserError(f"Inception looks at grey or RGB images, not at {images.shape[-1]} channels")
-    rgb = np.broadcast_to(images, (*images.shape[:3], 3))
-    return torch.from_numpy(np.array(np.moveaxis(rgb, -1, 1), order="C"))
+        found: dict[Metric, FeatureExtractor] = {}
+        if "fd" in metrics:
+            found["fd"] = pytorch_fid_extractor(self.fid_weights)
+        if others := [metric for metric in metrics if metric != "fd"]:
+            found |= dict.fromkeys(others, torch_fidelity_extractor(self.is_weights))
+        return found

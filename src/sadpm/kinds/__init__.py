@@ -173,6 +173,8 @@ def check_contract(kind: type[Kind], path: Path) -> None:
     place = f"{path}, line {inspect.getsourcelines(kind)[1]}: class {kind.__name__}"
     if missing := sorted(kind.__abstractmethods__):
         raise ConfigError(f"{place} lacks {', '.join(_head(name, getattr(kind, name)) for name in missing)}")
+    if unsaid := [name for base in kind.__mro__ for name in _class_variables(base) if not hasattr(kind, name)]:
+        raise ConfigError(f"{place} lacks {', '.join(unsaid)}")
     for name, own in vars(kind).items():
         inherited = next((vars(base)[name] for base in kind.__mro__[1:] if name in vars(base)), None)
         if not (inspect.isfunction(own) and inspect.isfunction(inherited)):
@@ -180,6 +182,10 @@ def check_contract(kind: type[Kind], path: Path) -> None:
         given, wanted = _head(name, own), _head(name, inherited)
         if given != wanted:
             raise ConfigError(f"{path}, line {inspect.getsourcelines(own)[1]}: {given} must be {wanted}")
+
+
+def _class_variables(kind: type) -> list[str]:
+    return [name for name, annotation in inspect.get_annotations(kind).items() if "ClassVar" in str(annotation)]
 
 
 def _head(name: str, method: Callable[..., Any]) -> str:

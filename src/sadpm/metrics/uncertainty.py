@@ -96,7 +96,7 @@ class OverSeeds:
 
     def p_above(self, bound: float) -> float:
         """Return the one-sided p-value of "the true mean is at most the bound", small where it lies clearly above."""
-        from scipy.special import ndtr, stdtr
+        from scipy.special import ndtr, stdtr  # type: ignore[import-untyped]
 
         if not self.standard_error > 0:
             return math.nan if math.isnan(self.standard_error) else float(self.mean <= bound)
@@ -117,6 +117,6 @@ def holm(p_values: Sequence[float], level: float = 0.05) -> list[bool]:
 
 def _quantile(probability: float, degrees_of_freedom: int) -> float:
     """Student's t, or the normal where there is no degree of freedom."""
-    from scipy.special import ndtri, stdtrit
+    from scipy.special import ndtri, stdtrit  # type: ignore[import-untyped]
 
     return float(stdtrit(degrees_of_freedom, probability) if degrees_of_freedom else ndtri(probability))

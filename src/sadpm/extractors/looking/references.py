@@ -10,7 +10,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from sadpm.extractors.base import INCEPTION_FEATURES, FeatureExtractor, Rows
+from sadpm.extractors.looking.features import FeatureExtractor, Rows
 from sadpm.metrics.features import FloatArray
 from sadpm.metrics.frechet import checked_gaussian, covariance_factor
 from sadpm.running.files import UserError, sha256
@@ -81,16 +81,16 @@ def load_reference(path: Path, with_features: bool = False) -> Reference:
     return Reference(mean, covariance, None if n is None else int(n), facts, features)
 
 
-def import_published(path: Path) -> Reference:
-    """Read a published npz of Inception statistics: ``mu`` (2048,), ``sigma`` (2048, 2048) and, if given, ``n``.
+def import_published(path: Path, extractor: str, num_features: int) -> Reference:
+    """Read a published npz of an extractor's statistics: ``mu`` (d,), ``sigma`` (d, d) and, if given, ``n``.
 
     Raises:
         UserError: the file is missing or damaged, has not these arrays, or they are not those of a Gaussian.
     """
     contents = _read(path, ("mu", "sigma"))
     mean, covariance = _gaussian(path, contents)
-    if mean.size != INCEPTION_FEATURES:
-        raise UserError(f"{path}: mu has {mean.size} numbers, Inception statistics have {INCEPTION_FEATURES}")
+    if mean.size != num_features:
+        raise UserError(f"{path}: mu has {mean.size} numbers, statistics of {extractor!r} have {num_features}")
     try:
         covariance_factor(covariance)
     except ValueError as error:
@@ -98,7 +98,7 @@ def import_published(path: Path) -> Reference:
     n = contents.get("n")
     if n is not None and (n.size != 1 or n.dtype.kind not in "iu" or n < 2):
         raise UserError(f"{path}: n must be the number of images, a whole number of 2 or more, not {n}")
-    facts = {"extractor": "inception", "published": path.name, "published_sha256": sha256(path)}
+    facts = {"extractor": extractor, "published": path.name, "published_sha256": sha256(path)}
     return Reference(mean, covariance, None if n is None else int(n), facts)
 
 

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sadpm.kinds.section import Extractor, Metric
+from sadpm.extractors import BY_FEATURES
+from sadpm.kinds.section import Metric
 from sadpm.metrics.features import FeatureStatistics
+from sadpm.running.files import UserError
 from sadpm.running.progress import progress
 
 Pixels = NDArray[np.uint8]
 Rows = NDArray[np.floating[Any]]
 
-INCEPTION_FEATURES = 2048
-KEEP_FEATURES: frozenset[Metric] = frozenset({"kid", "precision", "recall"})
 # Statistics take features of so many batches at once: each time costs a pass over a 2048 x 2048 matrix.
 BATCHES_AT_ONCE = 16
 
@@ -28,7 +28,7 @@ class FeatureExtractor:
     """A network that looks at images, with all that its numbers depend on.
 
     Attributes:
-        name: as in the configuration.
+        name: the kind's, as in the configuration.
         network: the package, its version and the layers, in words.
         weights_sha256: hash of the file of weights, "" where there is none.
         preprocessing: how uint8 images become the network's input, in words.
@@ -37,7 +37,7 @@ class FeatureExtractor:
         notes: what a reader of the metrics must know.
     """
 
-    name: Extractor
+    name: str
     network: str
     weights_sha256: str
     preprocessing: str
@@ -52,11 +52,21 @@ class FeatureExtractor:
     def stream(self, images: Pixels) -> Iterator[tuple[Rows, Rows | None]]:
         """Yield features and logits of uint8 images (n, H, W, C), in order and some batches at a time."""
         starts = range(0, len(images), self.batch_size)
-        batches = (self.compute(np.asarray(images[start : start + self.batch_size])) for start in starts)
+        batches = (self._looked_at(np.asarray(images[start : start + self.batch_size])) for start in starts)
         watched = progress(batches, len(starts), f"{self.name}, batches of {self.batch_size} images")
         while together := list(islice(watched, BATCHES_AT_ONCE)):
             features, logits = zip(*together, strict=True)
             yield np.concatenate(features), None if logits[0] is None else np.concatenate(logits)
+
+    def _looked_at(self, images: Pixels) -> tuple[Rows, Rows | None]:
+        features, logits = self.compute(images)
+        for what, rows in (("features", features), ("logits", logits)):
+            if rows is not None and (rows.ndim != 2 or len(rows) != len(images)):
+                raise UserError(
+                    f"the extractor {self.name!r} makes {what} of shape {rows.shape} of {len(images)} images; it must"
+                    f" make ({len(images)}, d)"
+                )
+        return features, logits
 
 
 @dataclass(frozen=True)
@@ -83,7 +93,7 @@ def measure(images: Pixels, extractor: FeatureExtractor, metrics: Collection[Met
     for some_features, some_logits in extractor.stream(images):
         if statistics is not None:
             statistics.update(some_features)
-        if KEEP_FEATURES & set(metrics):
+        if BY_FEATURES.intersection(metrics):
             features = _store(features, some_features, done, len(images))
         if "is" in metrics and some_logits is not None:
             logits = _store(logits, some_logits, done, len(images))

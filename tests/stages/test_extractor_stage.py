@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from sadpm.config.datasets import ClassifierConfig
-from sadpm.config.jobs import ClassifierJob
+from sadpm.config.jobs import ExtractorJob
+from sadpm.extractors.classifier import ClassifierExtractor
 from sadpm.running.files import UserError, read_json
-from sadpm.stages.train_classifier import train_and_save
+from sadpm.stages.train_extractor import train_extractor
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 1), np.uint8)
 
@@ -13,9 +13,9 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 1), np.uint8)
 def train(folder, images, labels):
     np.save(folder / "images.npy", images)
     np.save(folder / "labels.npy", np.asarray(labels, np.int64))
-    job = ClassifierJob(classifier=ClassifierConfig(steps=60, batch_size=8))
+    job = ExtractorJob(extractor=ClassifierExtractor(steps=60, batch_size=8))
     outputs = {"weights": folder / "classifier.safetensors", "report": folder / "classifier.json"}
-    train_and_save(job, folder / "images.npy", folder / "labels.npy", **outputs)
+    train_extractor(job, folder / "images.npy", folder / "labels.npy", **outputs)
     return outputs
 
 

@@ -7,9 +7,9 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from sadpm.extractors import InceptionWeights
-from sadpm.extractors.base import FeatureExtractor, measure, measure_all
-from sadpm.extractors.choice import create_extractors
+from sadpm.extractors.classifier import ClassifierExtractor
+from sadpm.extractors.looking.features import FeatureExtractor, measure, measure_all
+from sadpm.extractors.pixels import PixelsExtractor
 from sadpm.running.files import UserError
 
 
@@ -91,7 +91,7 @@ def test_one_look_serves_all_metrics_of_an_extractor(images):
 
 
 def test_pixels():
-    (extractor,) = create_extractors("pixels", ["fd"], None, InceptionWeights()).values()
+    (extractor,) = PixelsExtractor().looking(["fd"]).values()
     features, logits = extractor.compute(np.full((2, 2, 2, 3), 51, np.uint8))
     assert logits is None
     np.testing.assert_allclose(features, np.full((2, 12), 0.2))
@@ -99,11 +99,25 @@ def test_pixels():
 
 def test_mistakes():
     with pytest.raises(UserError, match="'classifier' needs the file of its weights"):
-        create_extractors("classifier", ["fd"], None, InceptionWeights())
+        ClassifierExtractor().looking(["fd"])
     with pytest.raises(UserError, match="the extractor 'classifier' gives fd, is, and not recall"):
-        create_extractors("classifier", ["fd", "recall"], None, InceptionWeights())
+        ClassifierExtractor().looking(["fd", "recall"])
 
 
 def test_scoring_imports_no_network_before_it_needs_one():
     code = "import sys, sadpm.stages.score, sadpm.stages.measure_reference; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda n: (np.zeros(n), None), r"makes features of shape \(3,\) of 3 images; it must make \(3, d\)"),
+        (lambda n: (np.zeros((n - 1, 2)), None), r"makes features of shape \(2, 2\) of 3 images"),
+        (lambda n: (np.zeros((n, 2)), np.zeros((1, 2))), r"makes logits of shape \(1, 2\) of 3 images"),
+    ],
+)
+def test_features_of_another_number_of_images_are_told(images, made, message):
+    extractor = FeatureExtractor("mine", "stub", "", "none", 3, lambda batch: made(len(batch)))
+    with pytest.raises(UserError, match=f"the extractor 'mine' {message}"):
+        measure(images, extractor, ["fd"])

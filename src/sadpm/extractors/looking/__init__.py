@@ -1,0 +1,1 @@
+"""Networks that look at images, what they saw of the real ones, and how a large set is measured."""
