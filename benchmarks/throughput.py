@@ -72,7 +72,7 @@ def speed_of(dataset: DatasetConfig, schedule: ScheduleConfig, device: torch.dev
 
     def train() -> None:
         loss = loss_at(state.step, job, noises, state.module, x0)
-        state.update(loss.total, *loss.terms)
+        state.update(loss.total, *loss.parts)
 
     steps_per_second = partial(rate, device=device, seconds=seconds)
     training = steps_per_second(train) * TRAINING * flops * len(x0)

@@ -397,5 +397,10 @@ def test_every_path_is_of_that_type():
         for name, field in section.model_fields.items()
         if "_usable_path" in repr((field.metadata, field.annotation))
     }
-    assert {key.rpartition(".")[2] for key in keys} - {"extends"} == paths - {"root", "kinds", "fid_weights", "is_weights"}
+    assert {key.rpartition(".")[2] for key in keys} - {"extends"} == paths - {
+        "root",
+        "kinds",
+        "fid_weights",
+        "is_weights",
+    }
     assert "root" in paths

@@ -113,6 +113,34 @@ class TestTotal:
         assert loss.sequence == once.sequence > 0
         assert loss.total.item() == pytest.approx((loss.simple + lam * loss.sequence).item(), rel=1e-14)
 
+    @pytest.mark.parametrize("window_start", [None, torch.tensor([-2, 0, 1, 3, 4])])
+    @pytest.mark.parametrize("weights", ["unit", "theory"])
+    def test_plain_and_cross_terms_are_the_expansion_of_the_square(self, window_start, weights):
+        options = {"lam": 1.0, "window_start": window_start, "weights": weights}
+        found = {
+            terms: loss_and_gradients(self.x0, self.n, self.noise, terms=terms, **options)
+            for terms in ("both", "plain", "cross")
+        }
+        parts = {terms: loss.sequence.item() for terms, (loss, _) in found.items()}
+        assert parts["plain"] + parts["cross"] == pytest.approx(parts["both"], rel=1e-12)
+        assert parts["plain"] > 0 != parts["cross"]
+        simple = self.simple()[1]
+        for alone, both, plain, cross in zip(simple, *(gradients for _, gradients in found.values()), strict=True):
+            torch.testing.assert_close(plain - alone + cross - alone, both - alone)
+
+    @pytest.mark.parametrize("length", [2, 3])
+    def test_plain_and_cross_terms_by_hand(self, length):
+        found, weights = images(length, 4, *PIXELS, seed=3), images(length, 4, seed=4)
+        weights[-1, 0] = 0
+        plain = cross = 0.0
+        for b in range(4):
+            for j in range(length):
+                plain += (weights[j, b] ** 2 * found[j, b].square().sum()).item()
+                for k in range(j):
+                    cross += 2 * (weights[j, b] * weights[k, b] * (found[j, b] * found[k, b]).sum()).item()
+        assert sequence_term(found, weights, "plain").item() == pytest.approx(plain / 4 / length**2)
+        assert sequence_term(found, weights, "cross").item() == pytest.approx(cross / 4 / length**2)
+
     def test_losses_sum_over_pixels_and_average_over_images(self):
         residual = torch.tensor([[[[1.0, 2.0]]], [[[3.0, 0.0]]]])
         assert sum_of_squares(residual).tolist() == [5.0, 9.0]

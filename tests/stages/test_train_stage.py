@@ -133,7 +133,7 @@ def test_weights_and_window_of_the_sequence_reach_the_loss(digits):
         schedule, network = NoiseSchedule.create(**job.schedule.model_dump()), new_network(job, pixels.shape)
         network.register_forward_hook(lambda _, inputs, __: images_seen.append(len(inputs[0])))
         x0 = TrainingBatches(pixels, 6, 0, torch.device("cpu")).at(0)
-        losses.append(loss_at(0, job, schedule, network, x0).terms[1].item())
+        losses.append(loss_at(0, job, schedule, network, x0).parts[1].item())
     unit_anchored, unit_sliding, theory_anchored, theory_sliding = losses
     assert images_seen == [18, 24, 18, 24]
     assert unit_anchored != unit_sliding
@@ -167,8 +167,8 @@ def test_the_losses_of_the_parts_of_a_batch_average_to_that_of_the_whole(digits,
     x0 = TrainingBatches(pixels, 6, 0, torch.device("cpu")).at(0)
     whole = loss_at(0, job, schedule, network, x0)
     parts = [loss_at(0, job, schedule, network, x0, Group(rank, 3)) for rank in range(3)]
-    for i, term in enumerate((whole.total, *whole.terms)):
-        average = torch.stack([(part.total, *part.terms)[i] for part in parts]).mean()
+    for i, term in enumerate((whole.total, *whole.parts)):
+        average = torch.stack([(part.total, *part.parts)[i] for part in parts]).mean()
         torch.testing.assert_close(average, term, rtol=1e-5, atol=0)
 
 
@@ -192,9 +192,9 @@ def test_the_baseline_and_sa_k_start_alike(digits):
         schedule, network = NoiseSchedule.create(**job.schedule.model_dump()), new_network(job, pixels.shape)
         x0 = TrainingBatches(pixels, 6, 0, torch.device("cpu")).at(0)
         losses.append(loss_at(0, job, schedule, network, x0))
-    torch.testing.assert_close(losses[0].total, losses[1].terms[0])
-    assert losses[0].terms == ()
-    assert losses[1].terms[1] > 0
+    torch.testing.assert_close(losses[0].total, losses[1].parts[0])
+    assert losses[0].parts == ()
+    assert losses[1].parts[1] > 0
 
 
 @pytest.mark.parametrize(
@@ -250,10 +250,10 @@ class Careless(DDPM):
     ("kind", "message"),
     [
         ("few", "objective 'few': what draw returns as 'noise' has not one entry for each of 6 images"),
-        ("vector", r"objective 'vector': the loss is a total of shape \(2,\) and 0 terms, not one number"),
+        ("vector", r"objective 'vector': the loss is a total of shape \(2,\) and 0 parts, not one number"),
         (
             "terms",
-            r"objective 'terms': the loss is a total of shape \(\) and 1 terms, not one number and the terms \(\)",
+            r"objective 'terms': the loss is a total of shape \(\) and 1 parts, not one number and the parts \(\)",
         ),
     ],
 )

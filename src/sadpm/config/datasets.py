@@ -43,15 +43,23 @@ class NetworkConfig(Section):
 
 
 class TrainingConfig(Section):
-    """Optimisation of the noise predictor: Adam with a constant learning rate and an average of the weights."""
+    """Optimisation of the noise predictor: Adam, a rate that may rise and fall, and an average of the weights."""
 
     steps: int = Field(ge=1)
     batch_size: int = Field(128, ge=1)
     learning_rate: float = Field(2e-4, gt=0)
+    warmup_steps: int = Field(0, ge=0)
+    decay: Literal["none", "linear", "cosine"] = "none"
     ema_decay: float = Field(0.9999, ge=0, lt=1)
     max_grad_norm: float | None = Field(1.0, gt=0)
     flip: bool = False
     log_every: int = Field(100, ge=1)
+
+    @model_validator(mode="after")
+    def _warm_before_the_end(self) -> Self:
+        if self.warmup_steps >= self.steps:
+            raise ValueError(f"warmup_steps: {self.warmup_steps} is not below steps ({self.steps})")
+        return self
 
 
 class HeadsConfig(Section):

@@ -17,11 +17,15 @@ PredictNoise = Callable[[Tensor, Tensor], Tensor]
 
 Weights = Literal["unit", "theory"]
 Window = Literal["anchored", "sliding"]
+Terms = Literal["both", "plain", "cross"]
 
 
 @dataclass(frozen=True)
 class SequenceAwareLoss:
-    """The total of a training step and its two terms, 0-dimensional tensors; total = simple + lambda * sequence."""
+    """The total of a training step and its two terms, 0-dimensional tensors; total = simple + lambda * sequence.
+
+    Of the sequence-aware term, ``sequence`` is what was kept; the cross terms alone may be negative.
+    """
 
     total: Tensor
     simple: Tensor
@@ -86,16 +90,29 @@ def window_weights(schedule: NoiseSchedule, levels: Tensor, mask: Tensor, weight
     return schedule.tau.nan_to_num(nan=0.0)[levels] * mask
 
 
-def sequence_term(residuals: Tensor, weights: Tensor) -> Tensor:
-    """Return E ||(1/K) sum_k w_k r_k||^2 (SA-DPM's L_sa); the division is by K also where steps are masked.
+def sequence_term(residuals: Tensor, weights: Tensor, terms: Terms = "both") -> Tensor:
+    """Return E ||(1/K) sum_k w_k r_k||^2 (SA-DPM's L_sa), or a part; the division is by K also where steps are masked.
+
+    The square expands into (1/K^2) sum_k ||w_k r_k||^2, which is ``plain``, and (2/K^2) sum_{j<k} w_j w_k r_j . r_k,
+    which is ``cross`` and alone knows of a sequence. Noises are independent, so that a network that always answers 0
+    has an expected ``cross`` of 0.
 
     Args:
         residuals: (K, B, C, H, W).
         weights: (K, B), 0 for masked steps.
+        terms: which part.
     """
-    length = len(residuals)
-    total = torch.einsum("kb,kb...->b...", weights.to(residuals.dtype), residuals)
-    return sum_of_squares(total / length).mean()
+    length, weights = len(residuals), weights.to(residuals.dtype)
+    if terms == "plain":
+        return _plain_terms(residuals, weights)
+    total = torch.einsum("kb,kb...->b...", weights, residuals)
+    both = sum_of_squares(total / length).mean()
+    return both if terms == "both" else both - _plain_terms(residuals, weights)
+
+
+def _plain_terms(residuals: Tensor, weights: Tensor) -> Tensor:
+    squares = residuals.square().flatten(2).sum(2)
+    return (weights.square() * squares).sum(0).mean() / len(residuals) ** 2
 
 
 def residuals(
@@ -124,6 +141,7 @@ def sequence_aware_loss(
     lam: float,
     weights: Weights = "unit",
     window_start: Tensor | None = None,
+    terms: Terms = "both",
 ) -> SequenceAwareLoss:
     """Return L_simple + lambda L_sa of SA-K-DPM; K is the number of noises given (one more for a sliding window).
 
@@ -138,6 +156,7 @@ def sequence_aware_loss(
         weights: of the residuals in the window.
         window_start: (B,) lowest level of a sliding window, uniform on 1 - K..N; None for the anchored window, which
             goes down from n.
+        terms: which part of L_sa is kept, see :func:`sequence_term`; both is the loss as published.
     """
     if lam == 0:
         simple = simple_loss(predict_noise, schedule, x0, n, noise[0])
@@ -150,7 +169,7 @@ def sequence_aware_loss(
         every_residual = residuals(predict_noise, schedule, x0, torch.cat([n[None], levels]), noise)
         in_window = every_residual[1:]
     simple = sum_of_squares(every_residual[0]).mean()
-    sequence = sequence_term(in_window, window_weights(schedule, levels, mask, weights))
+    sequence = sequence_term(in_window, window_weights(schedule, levels, mask, weights), terms)
     return SequenceAwareLoss(simple + lam * sequence, simple, sequence)
 
 

@@ -24,7 +24,7 @@ class Loss:
     """What one training step minimises, and the parts of it that the log shows; 0-dimensional tensors."""
 
     total: Tensor
-    terms: tuple[Tensor, ...] = ()
+    parts: tuple[Tensor, ...] = ()
 
 
 class Objective(Kind):
@@ -34,7 +34,7 @@ class Objective(Kind):
     the same whatever the number of processes that share the batch, and whatever happened before.
     """
 
-    terms: ClassVar[tuple[str, ...]] = ()
+    parts: ClassVar[tuple[str, ...]] = ()
     """Names of the loss's parts: columns of the training log."""
 
     @abstractmethod

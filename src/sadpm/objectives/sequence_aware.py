@@ -21,7 +21,9 @@ class SequenceAware(Objective):
 
     ``weights`` are 1, as in the authors' program, or tau of Theorem 1. An ``anchored`` window goes down from the level
     of the simple loss, as in the program; a ``sliding`` one is drawn by itself, as in the paper's text, and costs one
-    more forward pass.
+    more forward pass. The square of the mean has ``plain`` terms, the squares of the K residuals, which show the
+    network more noise a step, and ``cross`` terms, the products of two, which are the method's idea; either may be
+    left out.
     """
 
     kind: Literal["sequence-aware"] = "sequence-aware"
@@ -29,8 +31,9 @@ class SequenceAware(Objective):
     lam: float = Field(alias="lambda", ge=0)
     weights: Literal["unit", "theory"] = "unit"
     window: Literal["anchored", "sliding"] = "anchored"
+    terms: Literal["both", "plain", "cross"] = "both"
 
-    terms: ClassVar[tuple[str, ...]] = ("simple", "sequence")
+    parts: ClassVar[tuple[str, ...]] = ("simple", "sequence")
 
     def draw(self, shape: tuple[int, ...], num_train_timesteps: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Draw the levels n (B,), the noises (B, K or K + 1, C, H, W), and the start (B,) of a sliding window.
@@ -55,8 +58,9 @@ class SequenceAware(Objective):
 
         n, noise, start = draws["n"], draws["noise"].movedim(1, 0), draws.get("start")
         found = sequence_aware_loss(
-            predict_noise, schedule, x0, n, noise, lam=self.lam, weights=self.weights, window_start=start
-        )
+            predict_noise, schedule, x0, n, noise,
+            lam=self.lam, weights=self.weights, window_start=start, terms=self.terms,
+        )  # fmt: skip
         return Loss(found.total, (found.simple, found.sequence))
 
     def images_per_training_image(self) -> int:

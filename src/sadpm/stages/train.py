@@ -22,6 +22,7 @@ from sadpm.running.randomness import generator, position_seed
 from sadpm.sources.reading.prepared import load_pixels
 from sadpm.stages import command, options_of
 from sadpm.training.batches import TrainingBatches
+from sadpm.training.learning_rate import learning_rate_at
 from sadpm.training.state import LOSS_COLUMNS, TrainingState
 
 
@@ -55,7 +56,7 @@ def train(
         return
     assert isinstance(state.ema, UNet)
     save_unet(state.ema, model)
-    rows = [(*LOSS_COLUMNS, *params.objective.terms), *state.history]
+    rows = [(*LOSS_COLUMNS, *params.objective.parts), *state.history]
     write_text(log, "".join(",".join(map(str, row)) + "\n" for row in rows))
     facts = {
         "seconds": saved.seconds,
@@ -80,7 +81,9 @@ def optimise(
     batches = TrainingBatches(pixels, training.batch_size, params.seed, device, training.flip)
     state = TrainingState(
         new_network(params, pixels.shape).to(device).to(memory_format=torch.channels_last),
-        learning_rate=training.learning_rate,
+        learning_rate=lambda step: learning_rate_at(
+            step, training.learning_rate, training.steps, training.warmup_steps, training.decay
+        ),
         ema_decay=training.ema_decay,
         max_grad_norm=training.max_grad_norm,
         log_every=training.log_every,
@@ -95,7 +98,7 @@ def optimise(
     network = group.wrap(state.module)
     for step in saved.steps(training.steps, state.state_dict, "training"):
         loss = loss_at(step, params, schedule, network, batches.at(step), group)
-        state.update(loss.total, *loss.terms)
+        state.update(loss.total, *loss.parts)
     return state
 
 
@@ -139,9 +142,9 @@ def loss_at(
     mine = group.part(len(x0))
     own = {name: values[mine] for name, values in draws.items()}
     loss = params.objective.loss(_predictor(network), schedule, x0[mine], own)
-    if loss.total.ndim or len(loss.terms) != len(params.objective.terms):
-        told = f"a total of shape {tuple(loss.total.shape)} and {len(loss.terms)} terms"
-        raise UserError(f"{kind}: the loss is {told}, not one number and the terms {params.objective.terms}")
+    if loss.total.ndim or len(loss.parts) != len(params.objective.parts):
+        told = f"a total of shape {tuple(loss.total.shape)} and {len(loss.parts)} parts"
+        raise UserError(f"{kind}: the loss is {told}, not one number and the parts {params.objective.parts}")
     return loss
 
 

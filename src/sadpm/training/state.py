@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from copy import deepcopy
 from typing import Any, NoReturn
 
@@ -34,7 +35,7 @@ class TrainingState:
         self,
         module: nn.Module,
         *,
-        learning_rate: float,
+        learning_rate: float | Callable[[int], float],
         ema_decay: float,
         max_grad_norm: float | None,
         log_every: int,
@@ -45,7 +46,7 @@ class TrainingState:
 
         Args:
             module: what is trained.
-            learning_rate: Adam's, constant.
+            learning_rate: Adam's: a constant, or a function of the step from 0.
             ema_decay: share of the average that stays, at each step.
             max_grad_norm: bound of the gradient's norm, None for none.
             log_every: steps whose mean losses are one row of the history.
@@ -56,10 +57,11 @@ class TrainingState:
         self.ema = deepcopy(module).eval().requires_grad_(False)
         self._parameters: list[Tensor] = list(module.parameters())
         self._averages: list[Tensor] = list(self.ema.parameters())
-        self.optimizer = torch.optim.Adam(self._parameters, lr=learning_rate, fused=True)
+        self._learning_rate = learning_rate if callable(learning_rate) else lambda step: learning_rate
+        self.optimizer = torch.optim.Adam(self._parameters, lr=self._learning_rate(0), fused=True)
         self.ema_decay, self.max_grad_norm = ema_decay, max_grad_norm
         self.log_every, self._group = log_every, group
-        self._learning_rate, self._loss_of_zero = learning_rate, loss_of_zero
+        self._loss_of_zero = loss_of_zero
         self.history: list[list[float]] = []
         self._sums: Tensor | None = None
 
@@ -69,6 +71,7 @@ class TrainingState:
         loss.backward()
         if self.max_grad_norm is not None:
             nn.utils.clip_grad_norm_(self._parameters, self.max_grad_norm)
+        self.optimizer.param_groups[0]["lr"] = self._learning_rate(self.step)
         self.optimizer.step()
         self._average_weights()
         self.step += 1
@@ -95,7 +98,7 @@ class TrainingState:
         """Raise UserError if the mean loss of the last steps is that of a lost module."""
         if not math.isfinite(mean):
             self._refuse(f"the loss is {mean} in steps {self.step - steps + 1} to {self.step}")
-        if mean > EXPLODED * self._loss_of_zero:
+        if abs(mean) > EXPLODED * self._loss_of_zero:
             self._refuse(
                 f"the loss of steps {self.step - steps + 1} to {self.step} is {mean:.3g}, more than {EXPLODED:,} times"
                 f" the {self._loss_of_zero:.3g} of a network that always answers 0"
@@ -104,8 +107,8 @@ class TrainingState:
     def _refuse(self, what: str) -> NoReturn:
         clipping = "" if self.max_grad_norm is not None else ", or set max_grad_norm, such as 1.0"
         raise UserError(
-            f"training has diverged: {what}. Lower learning_rate (now {self._learning_rate:g}){clipping}; nothing was"
-            " written, and the last checkpoint from before is kept"
+            f"training has diverged: {what}. Lower learning_rate (now {self._learning_rate(self.step):g}){clipping};"
+            " nothing was written, and the last checkpoint from before is kept"
         )
 
     def state_dict(self) -> dict[str, Any]:
