@@ -8,7 +8,7 @@ from test_sample_stage import CHAINS, draw
 from sadpm.config.jobs import DataJob, ExtractorJob, GapJob, ReferenceJob, ScoreJob
 from sadpm.extractors.classifier import ClassifierExtractor
 from sadpm.metrics.frechet import frechet_distance
-from sadpm.metrics.inception_score import inception_score
+from sadpm.metrics.inception_score import inception_score, inception_score_influence
 from sadpm.networks.classifier import extract, load_classifier, save_classifier
 from sadpm.running.files import UserError, read_json, sha256
 from sadpm.running.records import entries
@@ -50,7 +50,7 @@ def scored(
         metrics=metrics,
     )
     classifier = weights or ([world / "classifier.safetensors"] if extractor == "classifier" else [])
-    files = (world / "s.npy", world / "s.json", world / reference, folder / "scores.json")
+    files = (world / "s.npy", world / "s.json", world / reference, folder / "scores.json", folder / "influence.npz")
     score(job, *files, classifier, [world / images])
     return entries(folder / "scores.json", "scores")
 
@@ -85,6 +85,23 @@ def test_a_score_says_what_it_is_of(world, tmp_path):
     assert analytic["recipe"]["max_variance_pixels"] == 2
     assert analytic["network_calls"] == 5
     assert analytic["provenance"]["inputs"].keys() == {"samples", "model", "covariance", "reference"}
+
+
+def test_every_score_has_its_error_or_says_why_not(world, tmp_path):
+    """Of 60 samples the Frechet distance of 64 features has no derivative."""
+    first, _ = scored(world, tmp_path)
+    assert first["metrics"]["fd"]["standard_error"] is None
+    reason = "FD (digits classifier) of fewer than 65 images: covariance singular, no derivative"
+    assert first["metrics"]["fd"]["no_error"] == reason
+    written = read_json(tmp_path / "scores.json")
+    assert written["influence"] == {"file": "influence.npz", "sha256": sha256(tmp_path / "influence.npz")}
+    with np.load(tmp_path / "influence.npz") as parts:
+        assert sorted(parts) == ["ddpm-analytic-5/is", "ddpm-fixed-5/is"]
+        part = parts["ddpm-fixed-5/is"]
+    assert (part.shape, part.dtype) == ((60,), np.float32)
+    assert first["metrics"]["is"]["standard_error"] == pytest.approx(part.std(ddof=1) / 60**0.5, rel=1e-5)
+    _, logits = extract(load_classifier(world / "classifier.safetensors"), np.load(world / "s.npy")[0])
+    np.testing.assert_allclose(part, inception_score_influence(logits, 10), rtol=1e-5, atol=1e-6)
 
 
 def test_samples_that_are_not_those_of_the_report_are_refused(world, tmp_path):
@@ -183,7 +200,7 @@ def test_features_that_are_not_finite_are_told(world, tmp_path, damage):
 
 def test_a_score_that_is_not_finite_is_not_written(world, tmp_path, monkeypatch):
     monkeypatch.setattr("sadpm.extractors.looking.scores.frechet_distance", lambda *_: float("nan"))
-    with pytest.raises(UserError, match=r"s.npy: ddpm-fixed-5: its FD \(digits classifier\) is nan"):
+    with pytest.raises(UserError, match=r"s.npy: ddpm-fixed-5: the value of its FD \(digits classifier\) is nan"):
         scored(world, tmp_path)
     assert not (tmp_path / "scores.json").exists()
 

@@ -11,6 +11,7 @@ rule score:
         record=again_unless(f"{RUN}/scores/{{pack}}.json", scoring),
     output:
         scores=f"{RUN}/scores/{{pack}}.json",
+        influence=f"{RUN}/scores/{{pack}}.influence.npz",
     log:
         f"{LOG}/{{run}}/score-{{pack}}.log",
     benchmark:
@@ -31,4 +32,5 @@ rule score:
         f"{STAGES}.score"
         " --params {params.job:q} --samples {input.samples:q}"
         " --report {input.report:q} --reference {input.reference:q} --weights {input.weights:q}"
-        " --images {input.images:q} --scores {output.scores:q} 2> {log:q}"
+        " --images {input.images:q} --scores {output.scores:q}"
+        " --influence {output.influence:q} 2> {log:q}"

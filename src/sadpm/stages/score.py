@@ -6,14 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sadpm.config.grid import Cell
 from sadpm.config.jobs import ScoreJob
 from sadpm.extractors import BY_FEATURES
 from sadpm.extractors.looking.features import FeatureExtractor, Pixels
 from sadpm.extractors.looking.references import Reference, load_reference
-from sadpm.extractors.looking.scores import score_images
+from sadpm.extractors.looking.scores import Score, score_images
 from sadpm.kinds.section import Metric
-from sadpm.running.files import UserError, provenance, read_json, sha256, write_json
+from sadpm.running.files import UserError, provenance, read_json, sha256, write_atomically, write_json
 from sadpm.sources.reading.prepared import load_samples
 from sadpm.stages import command
 
@@ -24,10 +26,11 @@ def score(
     report: Path,
     reference: Path,
     scores: Path,
+    influence: Path,
     weights: Sequence[Path] = (),
     images: Sequence[Path] = (),
 ) -> None:
-    """Write every metric of each cell with its n, recipe, cost and provenance.
+    """Write every metric of each cell with its error, n, recipe, cost and provenance, and each image's part in it.
 
     Weights is what the extractor has learned, where it is trained; images is the data set of which the reference must
     be, and is needed unless the reference was published.
@@ -39,6 +42,7 @@ def score(
     if [Cell(**draw["cell"]) for draw in sampling["draws"]] != list(params.cells) or len(pixels) != len(params.cells):
         raise UserError(f"{samples}: holds other cells than are to be scored; delete it to have it made again")
     contents = []
+    parts: dict[str, Any] = {}
     for recipe, found, draw, chain in zip(
         params.recipes, pixels, sampling["draws"], drawn["job"]["chains"], strict=True
     ):
@@ -47,18 +51,21 @@ def score(
         fitted = [sha for file, sha in drawn["inputs"].items() if chain["fit"] in file.split("+")]
         covariance = {"covariance": fitted[0]} if fitted else {}
         inputs = {"samples": draw["sha256"], "model": drawn["inputs"]["model"], **covariance, **made["inputs"]}
+        name = Cell(**draw["cell"]).draw
+        scored = checked_scores(f"{samples}: {name}", found, looking, params.extractor.labels, real)
+        parts |= {f"{name}/{key}": score.influence for key, score in scored.items() if score.influence is not None}
         content = {
             "cell": draw["cell"],
             "recipe": {"name": recipe, **recipe_of(chain)},
-            "metrics": checked_metrics(
-                f"{samples}: {Cell(**draw['cell']).draw}", found, looking, params.extractor.labels, real
-            ),
+            "metrics": {key: score.entry for key, score in scored.items()},
             **{key: draw[key] for key in ("network_calls", "seconds")},
             "device": sampling["device"],
             "provenance": {"code": made["code"], "inputs": inputs},
         }
         contents.append(content)
-    write_json(scores, {"scores": contents, "provenance": {**made, "sampling": drawn}})
+    write_atomically(influence, lambda file: np.savez(file, **parts))
+    kept = {"file": influence.name, "sha256": sha256(influence)}
+    write_json(scores, {"scores": contents, "influence": kept, "provenance": {**made, "sampling": drawn}})
 
 
 def checked_reference(path: Path, extractors: Mapping[Metric, FeatureExtractor], images: Sequence[Path]) -> Reference:
@@ -86,26 +93,27 @@ def checked_reference(path: Path, extractors: Mapping[Metric, FeatureExtractor],
     return reference
 
 
-def checked_metrics(
+def checked_scores(
     what: str,
     images: Pixels,
     extractors: Mapping[Metric, FeatureExtractor],
     labels: Mapping[Metric, str],
     reference: Reference,
-) -> dict[Metric, dict[str, Any]]:
+) -> dict[Metric, Score]:
     """Return the metrics of the images of a cell, each a number that can be relied on; ``what`` is for messages.
 
     Raises:
         UserError: they can't be computed, or one of them is not finite.
     """
     try:
-        metrics = score_images(images, extractors, labels, reference)
+        scores = score_images(images, extractors, labels, reference)
     except ValueError as error:
         raise UserError(f"{what}: can't be scored: {error}") from error
-    for result in metrics.values():
-        if not math.isfinite(result["value"]):
-            raise UserError(f"{what}: its {result['label']} is {result['value']}; look at the samples and features")
-    return metrics
+    for result in (score.entry for score in scores.values()):
+        for key in ("value", "standard_error"):
+            if result[key] is not None and not math.isfinite(result[key]):
+                raise UserError(f"{what}: the {key} of its {result['label']} is {result[key]}; look at the samples")
+    return scores
 
 
 def recipe_of(chain: Mapping[str, Any]) -> dict[str, Any]:

@@ -69,7 +69,7 @@ class FeatureExtractor:
         return features, logits
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Measurement:
     """What metrics need to know of a set of images; None what none of them asked for.
 
@@ -77,7 +77,7 @@ class Measurement:
         n: the number of images.
         statistics: mean and covariance of the features, for "fd".
         logits: (n, classes), for "is".
-        features: (n, d), for "kid", "precision" and "recall".
+        features: (n, d), for "kid", "precision" and "recall", and for each image's part in "fd".
     """
 
     n: int
@@ -86,14 +86,19 @@ class Measurement:
     features: Rows | None
 
 
-def measure(images: Pixels, extractor: FeatureExtractor, metrics: Collection[Metric]) -> Measurement:
-    """Look at uint8 images (n, H, W, C), which may be memory-mapped, and keep only what the metrics need."""
+def measure(
+    images: Pixels, extractor: FeatureExtractor, metrics: Collection[Metric], keep_features: bool = False
+) -> Measurement:
+    """Look at uint8 images (n, H, W, C), which may be memory-mapped, and keep only what the metrics need.
+
+    Features that no metric needs are kept where each image's part in the metrics is asked for.
+    """
     statistics = FeatureStatistics() if "fd" in metrics else None
     logits, features, done = None, None, 0
     for some_features, some_logits in extractor.stream(images):
         if statistics is not None:
             statistics.update(some_features)
-        if BY_FEATURES.intersection(metrics):
+        if keep_features or BY_FEATURES.intersection(metrics):
             features = _store(features, some_features, done, len(images))
         if "is" in metrics and some_logits is not None:
             logits = _store(logits, some_logits, done, len(images))
@@ -101,12 +106,17 @@ def measure(images: Pixels, extractor: FeatureExtractor, metrics: Collection[Met
     return Measurement(len(images), statistics, logits, features)
 
 
-def measure_all(images: Pixels, extractors: Mapping[Metric, FeatureExtractor]) -> dict[Metric, Measurement]:
-    """Measure with each extractor once, and return for each metric the measurement that is its own."""
+def measure_all(
+    images: Pixels, extractors: Mapping[Metric, FeatureExtractor], keep_features: bool = False
+) -> dict[Metric, Measurement]:
+    """Measure with each extractor once, and return for each metric the measurement that is its own; see `measure`."""
     shared: dict[int, set[Metric]] = {}
     for metric, extractor in extractors.items():
         shared.setdefault(id(extractor), set()).add(metric)
-    measured = ((metrics, measure(images, extractors[next(iter(metrics))], metrics)) for metrics in shared.values())
+    measured = (
+        (metrics, measure(images, extractors[next(iter(metrics))], metrics, keep_features))
+        for metrics in shared.values()
+    )
     return {metric: measurement for metrics, measurement in measured for metric in metrics}
 
 

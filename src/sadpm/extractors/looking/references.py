@@ -16,7 +16,7 @@ from sadpm.metrics.frechet import checked_gaussian, covariance_factor
 from sadpm.running.files import UserError, sha256
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Reference:
     """Real images as metrics see them.
 

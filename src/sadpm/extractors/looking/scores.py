@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sadpm.extractors.looking.features import FeatureExtractor, Measurement, Pixels, Rows, measure_all
 from sadpm.extractors.looking.references import Reference
 from sadpm.kinds.section import Metric
+from sadpm.metrics.features import FloatArray
 from sadpm.metrics.frechet import frechet_distance
-from sadpm.metrics.inception_score import inception_score
-from sadpm.metrics.kernel_distance import KID_SUBSETS, kernel_inception_distance
-from sadpm.metrics.precision_recall import precision_recall
+from sadpm.metrics.frechet_influence import frechet_influence
+from sadpm.metrics.inception_score import inception_score, inception_score_influence
+from sadpm.metrics.influence import NoInfluence
+from sadpm.metrics.kernel_distance import KID_SUBSETS, kernel_distance_influence, kernel_inception_distance
+from sadpm.metrics.precision_recall import Indicators, precision_recall_indicators, share, share_influence
+from sadpm.metrics.uncertainty import standard_error
 
 SPLITS = 10
 KID_SUBSET_SIZE = 1000
+
+
+class Score(NamedTuple):
+    """One metric of a set of images.
+
+    Attributes:
+        entry: its value, its standard error over redraws of the samples (None with a reason where there is none), and
+            all that they depend on.
+        influence: what each image contributes, (n,) float32, for metrics whose errors can be paired.
+    """
+
+    entry: dict[str, Any]
+    influence: NDArray[np.float32] | None
 
 
 def score_images(
@@ -22,50 +43,83 @@ def score_images(
     extractors: Mapping[Metric, FeatureExtractor],
     labels: Mapping[Metric, str],
     reference: Reference,
-) -> dict[Metric, dict[str, Any]]:
+) -> dict[Metric, Score]:
     """Return each metric of uint8 images (n, H, W, C) that there is an extractor for.
 
     Raises:
         ValueError: a metric can't be computed, because the images are too few or what is seen of them is not finite.
     """
-    measured = measure_all(images, extractors)
-    metrics = {}
-    for metric, values in _values(measured, reference).items():
-        extractor = extractors[metric]
+    scores = {}
+    for metric, measured in measure_all(images, extractors, keep_features=True).items():
+        extractor, label = extractors[metric], labels[metric]
+        values, influence = _SCORES[metric](measured, reference)
+        error, kept = _error(label, influence)
         compared = {} if metric == "is" else {"reference_n": reference.n}
-        notes = [*extractor.notes, *_notes(metric, labels[metric], len(images), reference)]
+        notes = [*extractor.notes, *_notes(metric, label, len(images), reference)]
         described = {"name": extractor.name, "network": extractor.network, **extractor.facts()}
-        metrics[metric] = {
-            **values, "label": labels[metric], "n": len(images), **compared, "extractor": described, "notes": notes,
+        entry = {
+            **values, **error, "label": label, "n": len(images), **compared, "extractor": described, "notes": notes,
         }  # fmt: skip
-    return metrics
+        # A share of real images has an error, but none that could be paired over samples.
+        scores[metric] = Score(entry, None if metric == "recall" else kept)
+    return scores
 
 
-def _values(measured: Mapping[Metric, Measurement], reference: Reference) -> dict[Metric, dict[str, Any]]:
-    """Value, spread and settings of each metric that was measured for."""
-    values: dict[Metric, dict[str, Any]] = {}
-    if "fd" in measured and (sampled := measured["fd"].statistics) is not None:
-        distance = frechet_distance(sampled.mean, sampled.covariance, reference.mean, reference.covariance)
-        values["fd"] = {"value": distance}
-    if "is" in measured and (logits := measured["is"].logits) is not None:
-        splits = min(SPLITS, len(logits))
-        mean, std = inception_score(logits, splits)
-        values["is"] = {"value": mean, "std": std, "splits": splits}
-    if "kid" in measured:
-        features, real = _features(measured["kid"], reference)
-        size = min(KID_SUBSET_SIZE, len(features), len(real))
-        mean, std = kernel_inception_distance(features, real, size)
-        values["kid"] = {"value": mean, "std": std, "subsets": KID_SUBSETS, "subset_size": size}
-    if shared := measured.get("precision") or measured.get("recall"):
-        values |= _precision_recall(*_features(shared, reference))
-    return {metric: values[metric] for metric in measured}
+def _error(label: str, influence: Callable[[], FloatArray]) -> tuple[dict[str, Any], NDArray[np.float32] | None]:
+    try:
+        values = influence()
+    except NoInfluence as reason:
+        return {"standard_error": None, "no_error": f"{label} of {reason}"}, None
+    return {"standard_error": standard_error(values)}, values.astype(np.float32)
 
 
-def _precision_recall(features: Rows, real: Rows) -> dict[Metric, dict[str, Any]]:
+Part = tuple[dict[str, Any], Callable[[], FloatArray]]
+"""Value and settings of a metric, and the way to its influence values."""
+
+
+def _frechet(measured: Measurement, reference: Reference) -> Part:
+    assert measured.statistics is not None
+    assert measured.features is not None
+    features = measured.features
+    gaussians = measured.statistics.mean, measured.statistics.covariance, reference.mean, reference.covariance
+    return {"value": frechet_distance(*gaussians)}, lambda: frechet_influence(features, *gaussians)
+
+
+def _inception(measured: Measurement, _: Reference) -> Part:
+    assert measured.logits is not None
+    logits, splits = measured.logits, min(SPLITS, len(measured.logits))
+    mean, std = inception_score(logits, splits)
+    return {"value": mean, "std": std, "splits": splits}, lambda: inception_score_influence(logits, splits)
+
+
+def _kernel(measured: Measurement, reference: Reference) -> Part:
+    features, real = _features(measured, reference)
+    size = min(KID_SUBSET_SIZE, len(features), len(real))
+    mean, std = kernel_inception_distance(features, real, size)
+    settings = {"std": std, "subsets": KID_SUBSETS, "subset_size": size}
+    return {"value": mean, **settings}, lambda: kernel_distance_influence(features, real, size)
+
+
+def _precision(measured: Measurement, reference: Reference) -> Part:
+    precise, _ = _indicators(measured, reference)
+    return {"value": share(precise)}, lambda: share_influence(precise)
+
+
+def _recall(measured: Measurement, reference: Reference) -> Part:
+    _, recalled = _indicators(measured, reference)
+    return {"value": share(recalled)}, lambda: share_influence(recalled)
+
+
+_SCORES: Mapping[Metric, Callable[[Measurement, Reference], Part]] = {
+    "fd": _frechet, "is": _inception, "kid": _kernel, "precision": _precision, "recall": _recall,
+}  # fmt: skip
+
+
+@lru_cache(maxsize=1)  # precision and recall of the same images come one after the other
+def _indicators(measured: Measurement, reference: Reference) -> tuple[Indicators, Indicators]:
     from sadpm.running.device import select_device
 
-    precision, recall = precision_recall(features, real, select_device())
-    return {"precision": {"value": precision}, "recall": {"value": recall}}
+    return precision_recall_indicators(*_features(measured, reference), select_device())
 
 
 def _features(measurement: Measurement, reference: Reference) -> tuple[Rows, Rows]:
