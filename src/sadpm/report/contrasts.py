@@ -29,7 +29,7 @@ class Scored:
     Attributes:
         scores: what a score file says of each cell.
         influence: by cell, float32 arrays (n,) named ``<cell.draw>/<metric>``. They are read when they are needed:
-            those of a large grid don't fit into the memory of a small job.
+            those of a large grid don't fit into the memory of a small job. A cell without a file has none.
     """
 
     scores: Mapping[Cell, Mapping[str, Any]]
@@ -104,7 +104,9 @@ class Scored:
 
     def _influence(self, cell: Cell, metric: str) -> NDArray[np.float64] | None:
         """The influence values (n,) of a score, None where there are none."""
-        path, name = self.influence[cell], f"{cell.draw}/{metric}"
+        path, name = self.influence.get(cell), f"{cell.draw}/{metric}"
+        if path is None:
+            return None
         try:
             with np.load(path) as arrays:
                 if name not in arrays:
