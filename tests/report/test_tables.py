@@ -232,6 +232,11 @@ class TestRendering:
         assert "| SA-2 (λ = 1) | 31.00 ± 0.50 | **9.50** ± 0.50 |" in markdown
         assert r"SA-2 ($\lambda$ = 1) & 31.00 & {\tiny\,$\pm$\,0.50} & \textbf{9.50} & {\tiny\,$\pm$\,0.50} \\" in latex
 
+    def test_a_table_that_decides_nothing_says_so(self):
+        text = to_markdown(make_frame(ONE_SEED, standard_error=9.0, no_error=None), "Scores", LABELS)
+        assert "Nothing is bold: in each column, nothing can be told from the best mean: the 95 % interval" in text
+        assert "**" not in text
+
     def test_without_errors_the_caption_says_why(self):
         frame = make_frame(ONE_SEED, no_error="60 images are too few for 64 features")
         latex, markdown = to_latex(frame, "Scores", LABELS), to_markdown(frame, "Scores", LABELS)
