@@ -113,16 +113,8 @@ def world(tmp_path_factory):
 def score_of(world, in_config, metrics, reference="reference.npz", images=("real.npy",)):
     job = ScoreJob(cells=(CELL,), recipes=("sa-dpm",), extractor=in_config, metrics=metrics)
     paths = [world / name for name in images]
-    score(
-        job,
-        world / "sampled.npy",
-        world / "sampled.json",
-        world / reference,
-        world / "s.json",
-        world / "s.npz",
-        (),
-        paths,
-    )
+    files = [world / name for name in ("sampled.npy", "sampled.json", reference, "s.json", "s.npz")]
+    score(job, *files, (), paths)
     return read_json(world / "s.json")["scores"][0]["metrics"]
 
 
@@ -233,9 +225,8 @@ def test_published_statistics_stand_in_for_images(world, extractors, ours, monke
     np.testing.assert_array_equal(real.mean, reference.mean)
     np.testing.assert_array_equal(real.covariance, reference.covariance)
     monkeypatch.setattr("sadpm.extractors.looking.scores.frechet_distance", lambda *_: 0.0)  # takes seconds
-    fid = score_images(random_images(5, 1.0, n=2), {"fd": extractors["fd"]}, InceptionExtractor.labels, real)[
-        "fd"
-    ].entry
+    looking = {"fd": extractors["fd"]}
+    fid = score_images(random_images(5, 1.0, n=2), looking, InceptionExtractor.labels, real)["fd"].entry
     assert fid["reference_n"] is None
     note = "Real statistics come from a published file, whose weights and preprocessing are not known"
     assert fid["notes"][-1] == note

@@ -11,7 +11,7 @@ from sadpm.config.grid import Cell, GapCurve
 from sadpm.config.jobs import FigureJob
 from sadpm.config.outputs import Figure, GapFigure, IllustrationFigure, QualityFigure, SamplesFigure
 from sadpm.report.figures import gap_curves, sample_grid, save, tile
-from sadpm.running.files import UserError, write_json
+from sadpm.running.files import UserError, read_json, write_json
 from sadpm.stages import command
 from sadpm.stages.figure import draw, figure
 
@@ -242,17 +242,55 @@ class TestGapCurves:
 
 
 class TestQuality:
-    def test_points_and_error_bars(self, quality):
+    def test_points_and_bands(self, quality):
         job, files = quality
         axes = draw(job, **{**NOTHING, **files}).axes
         assert [ax.get_title() for ax in axes] == ["DDPM, fixed covariance", "ddim, fixed covariance"]
         assert axes[0].get_xscale() == axes[0].get_yscale() == "log"
-        points, _, (bars,) = axes[0].containers[0]
+        points, band = axes[0].lines[0], axes[0].collections[0]
         assert points.get_xdata().tolist() == [5, 50]
         assert points.get_ydata() == pytest.approx([22.5, 4.5])
-        assert bars.get_segments()[0][:, 1] == pytest.approx([22.5 - 0.5**0.5, 22.5 + 0.5**0.5])
+        assert band.get_paths()[0].get_extents().intervaly == pytest.approx([4.5 - 0.5**0.5, 22.5 + 0.5**0.5])
+        assert axes[1].get_legend().get_title().get_text() == "band: ± s.d. over 2 seeds"
         assert axes[0].get_ylabel() == "FD (pixels), lower is better"
         assert [text.get_text() for text in axes[1].get_legend().get_texts()] == ["Baseline $5", "SA-2 (λ = 1)"]
+
+    @pytest.mark.parametrize(
+        ("error", "said"), [(0.5, "band: 95 % sampling error, one seed"), (None, "no error known")]
+    )
+    def test_one_seed_has_its_sampling_error(self, quality, error, said):
+        job, files = quality
+        for path in files["scores"]:
+            content = read_json(path)
+            content["scores"][0]["metrics"]["fd"]["standard_error"] = error
+            write_json(path, content)
+        job = job.model_copy(update={"cells": tuple(cell for cell in job.cells if cell.seed == 0)})
+        axes = draw(job, **{**NOTHING, **files}).axes
+        assert axes[1].get_legend().get_title().get_text().startswith(said)
+        edges = axes[0].collections[0].get_paths()
+        if error:
+            assert edges[0].get_extents().intervaly == pytest.approx([4 - 0.98, 22 + 0.98])
+        else:
+            assert not edges
+
+    @pytest.mark.parametrize(("metric", "better"), [("fd", "lower"), ("kid", "lower"), ("recall", "higher")])
+    def test_which_is_better(self, quality, metric, better):
+        job, files = quality
+        for path in files["scores"]:
+            content = read_json(path)
+            content["scores"][0]["metrics"] = {metric: content["scores"][0]["metrics"]["fd"]}
+            write_json(path, content)
+        job = job.model_copy(update={"figure": QUALITY.model_copy(update={"metric": metric})})
+        assert draw(job, **{**NOTHING, **files}).axes[0].get_ylabel() == f"FD (pixels), {better} is better"
+
+    def test_a_band_below_zero_leaves_a_logarithmic_axis_readable(self, quality):
+        job, files = quality
+        content = read_json(files["scores"][0])
+        content["scores"][0]["metrics"]["fd"]["value"] = 400.0
+        write_json(files["scores"][0], content)
+        low, high = draw(job, **{**NOTHING, **files}).axes[0].get_ylim()
+        assert 0.5 < low < 4
+        assert 200 < high < 1000
 
     def test_missing_score(self, quality):
         job, files = quality

@@ -1,12 +1,15 @@
 import pytest
+from scored_files import write_scores
 from test_grid import VALUES
-from test_tables import LABELS, TWO_MODELS, make_frame, make_job, make_score
+from test_tables import LABELS, TWO_MODELS, make_frame, make_job
 
 from sadpm.config.grid import Cell
 from sadpm.config.loading import load_config
+from sadpm.report.captions import caption
+from sadpm.report.long_table import from_csv
 from sadpm.report.published import beside, left_out, load_published, name_errors, read_published
-from sadpm.report.tables import caption, from_csv, to_latex, to_markdown
-from sadpm.running.files import UserError, write_json
+from sadpm.report.tables import to_latex, to_markdown
+from sadpm.running.files import UserError
 from sadpm.stages import command
 from sadpm.stages.table import table
 
@@ -18,15 +21,15 @@ def test_published_value_and_difference_stand_in_the_long_table():
     frame = beside(make_frame(TWO_MODELS), read_published(GIVEN, "p.csv").values())
     rows = from_csv(frame.to_csv(index=False)).set_index(["model", "steps", "seed"])
     assert rows.loc[("sa2", 10, 0), "difference"] == pytest.approx(1.0)
-    assert rows.loc[("sa2", 10, 1), ["published", "difference"]].tolist() == pytest.approx([8.5, 2.0])
+    assert rows.loc[("sa2", 10, 1), ["published", "difference"]].tolist() == pytest.approx([8.5, 2.96])
     assert rows.loc[("sa2", 5, 0), ["published", "difference"]].isna().all()
     assert list(frame.columns) == list(make_frame(TWO_MODELS).columns)
 
 
 def test_published_values_are_printed_beside_ours_with_their_source():
     frame = beside(make_frame(TWO_MODELS), read_published(GIVEN, "p.csv").values())
-    assert "**10.00** ± 0.71 (8.50, +1.50)" in to_markdown(frame, "T", LABELS)
-    assert r"\textbf{10.00}{\tiny\,(8.50, +1.50)}" in to_latex(frame, "T", LABELS)
+    assert "**10.48** ± 1.39 (8.50, +1.98)" in to_markdown(frame, "T", LABELS)
+    assert r"\textbf{10.48}{\tiny\,(8.50, +1.98)}" in to_latex(frame, "T", LABELS)
     assert "In parentheses: the published value (Table 9), and ours minus it." in caption(frame, "T", LABELS)
 
 
@@ -123,7 +126,7 @@ def test_a_file_in_another_encoding_is_no_traceback(tmp_path, encoding):
 
 def test_the_stage_reads_the_users_file(tmp_path, capsys):
     cell = Cell("digits", "sa2", 0, "ddpm", "fixed", 10)
-    write_json(tmp_path / "s.json", {"scores": [make_score(cell, 9.0)]})
+    scores, influence = write_scores(tmp_path, [{"cell": cell, "value": 9.0, "influence": None}])
     (tmp_path / "p.csv").write_text(GIVEN + "t,digits,sa2,ddpm,fixed,11,8.5,Table 9\n")
     outputs = [f"--{name}={tmp_path / name}" for name in ("csv", "tex", "markdown", "report")]
     job = make_job([cell]).model_dump_json()
@@ -131,7 +134,9 @@ def test_the_stage_reads_the_users_file(tmp_path, capsys):
         "--params",
         job,
         "--scores",
-        str(tmp_path / "s.json"),
+        *map(str, scores),
+        "--influence",
+        *map(str, influence),
         "--published",
         str(tmp_path / "p.csv"),
         *outputs,

@@ -7,21 +7,17 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scored_files import make_score, write_scores
 
 from sadpm.config.grid import Cell
 from sadpm.config.jobs import TableJob
-from sadpm.report.tables import (
-    COLUMNS,
-    caption,
-    escape_latex,
-    escape_markdown,
-    from_csv,
-    long_table,
-    to_latex,
-    to_markdown,
-    wide_table,
-)
-from sadpm.running.files import UserError, write_json
+from sadpm.report.captions import caption
+from sadpm.report.contrasts import Scored
+from sadpm.report.decided import compared
+from sadpm.report.long_table import COLUMNS, COMPARISON, from_csv, long_table
+from sadpm.report.tables import escape_latex, escape_markdown, to_latex, to_markdown
+from sadpm.report.wide_table import wide_table
+from sadpm.running.files import UserError
 from sadpm.running.records import difference
 from sadpm.stages import command
 from sadpm.stages.table import table
@@ -33,36 +29,19 @@ LABELS = {
 }
 
 
-def make_job(cells, metric="fd", title="Scores", name="t"):
-    return TableJob(name=name, title=title, metric=metric, cells=tuple(cells), labels=LABELS)
-
-
-def make_score(cell, value, metric="fd", **changes):
-    recipe = {"name": "sa-dpm", "timesteps": "uniform", "clip_sample": False, "max_variance_pixels": None}
-    if cell.covariance != "fixed":
-        pixels = 2.0 if cell.sampler == "ddpm" else 1.0
-        recipe = {"name": "bao", "timesteps": "linear", "clip_sample": True, "max_variance_pixels": pixels}
-    if metric == "fd":
-        measured = {"value": value, "label": "FD (digits classifier)", "n": 1000, "reference_n": 1797}
-    else:
-        measured = {"value": value, "std": 0.2, "splits": 10, "label": "IS (digits classifier)", "n": 1000}
-    inputs = {"samples": "5a" * 32, "model": "30" * 32, "reference": "4e" * 32}
-    return {
-        "cell": cell.as_dict(),
-        "recipe": recipe,
-        "metrics": {metric: {**measured, **changes}},
-        "network_calls": cell.steps,
-        "seconds": 1.25,
-        "device": "cpu",
-        "provenance": {"code": "0.1.0+abc", "python": "3.11.7", "job": {}, "inputs": inputs},
-    }
+def make_job(cells, metric="fd", title="Scores", name="t", **more):
+    return TableJob(name=name, title=title, metric=metric, cells=tuple(cells), labels=LABELS, **more)
 
 
 def make_frame(values, metric="fd", **changes):
-    """A long table from {cell: value}; the cell as a tuple."""
-    cells = [Cell(*key) for key in values]
-    scores = [make_score(cell, value, metric, **changes) for cell, value in zip(cells, values.values(), strict=True)]
-    return long_table(make_job(cells, metric), scores)
+    """A long table from {cell: value}, without influence values; the cell as a tuple."""
+    cells = {Cell(*key): value for key, value in values.items()}
+    return make_table({cell: make_score(cell, value, metric, **changes) for cell, value in cells.items()}, metric)
+
+
+def make_table(scores, metric="fd", **job):
+    """A long table from {cell: score}."""
+    return compared(long_table(make_job(scores, metric, **job), scores.values()), Scored(scores, {}))
 
 
 TWO_MODELS = {
@@ -73,24 +52,29 @@ TWO_MODELS = {
         ("base", 5, 0): 30.25,
         ("base", 5, 1): 30.25,
         ("sa2", 10, 0): 9.5,
-        ("sa2", 10, 1): 10.5,
+        ("sa2", 10, 1): 11.46,
         ("sa2", 5, 0): 31.0,
         ("sa2", 5, 1): 32.0,
     }.items()
 }
+ONE_SEED = {key: value for key, value in TWO_MODELS.items() if key[2] == 0}
 
 
 class TestLongTable:
     def test_one_row(self):
-        frame = make_frame({("digits", "sa2", 3, "ddim", "npr", 10): 8.5}, "is")
+        cell = Cell("digits", "sa2", 3, "ddim", "npr", 10)
+        score = make_score(cell, 8.5, "is", standard_error=0.25, no_error=None)
+        frame = long_table(make_job([cell], "is", images_seen={"digits": {"sa2": 640}}), [score])
         assert list(frame.columns) == list(COLUMNS)
         row = frame.iloc[0].to_dict()
-        assert all(pd.isna(row.pop(column)) for column in ("reference_n", "published", "difference"))
+        empty = {"reference_n", "published", "difference", *COMPARISON} - {"bold"}
+        assert all(pd.isna(row.pop(column)) for column in empty)
         assert row == {
             "table": "t", "dataset": "digits", "model": "sa2", "sampler": "ddim", "covariance": "npr", "recipe": "bao",
             "timesteps": "linear", "clip_sample": True, "max_variance_pixels": 1.0, "steps": 10, "seed": 3,
-            "metric": "is", "label": "IS (digits classifier)", "value": 8.5, "spread_within": 0.2, "n": 1000,
-            "network_calls": 10, "seconds": 1.25, "device": "cpu", "sha256_samples": "5a" * 32,
+            "metric": "is", "label": "IS (digits classifier)", "value": 8.5, "standard_error": 0.25, "no_error": "",
+            "n": 1000, "bold": False, "images_seen": 640, "network_calls": 10, "seconds": 1.25,
+            "device": "cpu", "sha256_samples": "5a" * 32,
             "sha256_model": "30" * 32, "sha256_reference": "4e" * 32, "code": "0.1.0+abc", "notes": "",
             "published_source": "",
         }  # fmt: skip
@@ -114,6 +98,14 @@ class TestLongTable:
     def test_value_that_is_no_number(self, value):
         with pytest.raises(UserError, match=rf"'fd' of d/m/seed0/ddpm-fixed-5 is {value}"):
             make_frame({("d", "m", 0, "ddpm", "fixed", 5): value})
+
+    def test_scores_of_different_numbers_of_images_are_not_mixed(self):
+        cells = [Cell(dataset, model, 0, "ddpm", "fixed", 5) for dataset in ("d", "e") for model in "ab"]
+        scores = [make_score(cell, 1.0, n=50 if cell.dataset == "d" else 60) for cell in cells]
+        assert long_table(make_job(cells), scores)["n"].tolist() == [50, 50, 60, 60]
+        scores[1]["metrics"]["fd"]["n"] = 70
+        with pytest.raises(UserError, match="t: d/b/seed0/ddpm-fixed-5 was scored by 70 images, others of d by 50: "):
+            long_table(make_job(cells), scores)
 
     @given(
         st.dictionaries(
@@ -147,8 +139,24 @@ class TestWideTable:
     def test_mean_and_sample_deviation(self):
         wide = wide_table(make_frame(TWO_MODELS))
         assert wide.mean.columns.tolist() == [5, 10]
-        assert wide.mean.to_numpy().tolist() == [[30.25, 13.0], [31.5, 10.0]]
-        assert wide.std.to_numpy().ravel() == pytest.approx([0, 2**0.5, 0.5**0.5, 0.5**0.5])
+        assert wide.mean.to_numpy().tolist() == [[30.25, 13.0], [31.5, 10.48]]
+        assert wide.error.to_numpy().ravel() == pytest.approx([0, 2**0.5, 0.5**0.5, 0.98 * 2**0.5])
+
+    def test_one_seed_has_its_sampling_error(self):
+        cells = [Cell("d", "a", seed, "x", "fixed", steps) for seed, steps in ((0, 5), (0, 9), (1, 9), (0, 20))]
+        errors = (0.5, 0.6, 0.7, None)
+        scores = {c: make_score(c, c.seed + 3.0, standard_error=e) for c, e in zip(cells, errors, strict=True)}
+        error = wide_table(make_table(scores)).error.iloc[0].to_numpy()
+        assert error == pytest.approx([0.5, 0.5**0.5, float("nan")], nan_ok=True)
+
+    def test_costs_of_a_row(self):
+        cells = [Cell("d", m, seed, "x", "fixed", steps) for m in "ab" for seed in (0, 1) for steps in (5, 20)]
+        scores = {cell: make_score(cell, 1.0) | {"seconds": cell.steps * (1.0 + cell.seed)} for cell in cells}
+        frame = make_table(scores, images_seen={"d": {"b": 640}})
+        costs = wide_table(frame, ("seconds", "images_seen", "network_calls")).costs
+        assert costs.columns.tolist() == ["seconds", "images_seen", "network_calls"]
+        assert costs.to_numpy().ravel() == pytest.approx([37.5, float("nan"), 25, 37.5, 640, 25], nan_ok=True)
+        assert wide_table(frame).costs.shape == (2, 0)
 
     def test_rows_follow_the_table_within_blocks(self):
         keys = [("b", "y"), ("a", "y"), ("b", "x"), ("a", "x")]
@@ -158,61 +166,26 @@ class TestWideTable:
         assert index.tolist() == [(*block, m, "fixed") for block in blocks for m in ("zero", "alpha")]
 
     @pytest.mark.parametrize(
-        ("metric", "best"),
-        [(metric, [[True, False], [False, True]]) for metric in ("fd", "kid")]
-        + [(metric, [[False, True], [True, False]]) for metric in ("is", "precision", "recall")],
-    )
-    def test_best(self, metric, best):
-        assert wide_table(make_frame(TWO_MODELS, metric)).best.to_numpy().tolist() == best
-
-    def test_best_is_sought_in_each_block(self):
-        values = {
-            ("d", m, 0, s, "fixed", 5): v
-            for (m, s), v in {("a", "x"): 1, ("b", "x"): 2, ("a", "y"): 8, ("b", "y"): 7}.items()
-        }
-        assert wide_table(make_frame(values)).best[5].tolist() == [True, False, False, True]
-
-    def test_means_that_print_alike_tie(self):
-        values = {("d", m, 0, "x", "fixed", 5): v for m, v in {"a": 1.501, "b": 1.499, "c": 90.0}.items()}
-        assert wide_table(make_frame(values)).best[5].tolist() == [True, True, False]
-
-    def test_without_a_rival_nothing_is_best(self):
-        values = {
-            ("d", "a", 0, "x", "fixed", 5): 1.0,
-            ("d", "b", 0, "x", "fixed", 5): 2.0,
-            ("d", "b", 0, "x", "fixed", 9): 1.0,
-        }
-        wide = wide_table(make_frame(values))
-        assert wide.best.to_numpy().tolist() == [[True, False], [False, False]]
-        assert wide.mean.isna().to_numpy().tolist() == [[False, True], [False, False]]
-
-    @pytest.mark.parametrize(
         ("pair", "digits"), [((12, 300), 2), ((0.0104, 0.0098), 5), ((5, 5), 2), ((0, 0), 2), ((1, 1 + 1e-9), 6)]
     )
     def test_digits_follow_the_spread(self, pair, digits):
         values = {("d", model, 0, "x", "fixed", 5): value for model, value in zip("ab", pair, strict=True)}
         assert wide_table(make_frame(values)).digits == {"d": digits}
 
-    @given(st.lists(st.floats(0, 1000), min_size=2, max_size=6))
-    @settings(max_examples=30, deadline=None)
-    def test_the_smallest_is_always_among_the_best(self, values):
-        wide = wide_table(make_frame({("d", f"m{i}", 0, "x", "fixed", 5): value for i, value in enumerate(values)}))
-        marked = wide.best[5].to_numpy()
-        assert marked[values.index(min(values))]
-        assert wide.mean[5].to_numpy()[marked].max() <= min(values) + 10 ** -wide.digits["d"]
-
 
 MARKDOWN = """\
 Scores. FD (digits classifier); lower is better. All rows: dataset digits, sampler DDPM, covariance fixed. \
 Images behind each number: 1,000 generated and 1,797 real. \
-Mean ± sample standard deviation over 2 training seeds (0, 1). Bold: best mean of each column. \
+Mean ± sample standard deviation over 2 training seeds (0, 1). \
+Bold in each column: the best mean, and each that can't be told from it: the 95 % interval of its difference from the \
+best reaches 0 (Student's t over the training seeds that both have). A column where this is everything has no bold. \
 Recipe sa-dpm: levels 1, 1 + s, 1 + 2s, … with s = N/T for T of N steps; predicted x₀ not clipped; \
 last noise not limited.
 
 | model | 5 steps | 10 steps |
 | :-- | --: | --: |
-| Baseline | **30.25** ± 0.00 | 13.00 ± 1.41 |
-| SA-2 (λ = 1) | 31.50 ± 0.71 | **10.00** ± 0.71 |
+| Baseline | 30.25 ± 0.00 | 13.00 ± 1.41 |
+| SA-2 (λ = 1) | 31.50 ± 0.71 | **10.48** ± 1.39 |
 """
 
 LATEX_BODY = r"""\begin{tabular}{lr@{}lr@{}l}
@@ -221,8 +194,8 @@ LATEX_BODY = r"""\begin{tabular}{lr@{}lr@{}l}
 \cmidrule(lr){2-5}
 model & \multicolumn{2}{c}{5} & \multicolumn{2}{c}{10} \\
 \midrule
-Baseline & \textbf{30.25} & {\tiny\,$\pm$\,0.00} & 13.00 & {\tiny\,$\pm$\,1.41} \\
-SA-2 ($\lambda$ = 1) & 31.50 & {\tiny\,$\pm$\,0.71} & \textbf{10.00} & {\tiny\,$\pm$\,0.71} \\
+Baseline & 30.25 & {\tiny\,$\pm$\,0.00} & 13.00 & {\tiny\,$\pm$\,1.41} \\
+SA-2 ($\lambda$ = 1) & 31.50 & {\tiny\,$\pm$\,0.71} & \textbf{10.48} & {\tiny\,$\pm$\,1.39} \\
 \bottomrule
 \end{tabular}"""
 
@@ -251,14 +224,76 @@ class TestRendering:
         assert r"Mean $\pm$ sample standard deviation over 2 training seeds (0, 1)." in text
         assert text.endswith("\\label{tab:t}\n\\end{table}\n")
 
-    def test_one_seed_has_no_error_bars(self):
-        frame = make_frame({key: value for key, value in TWO_MODELS.items() if key[2] == 0})
+    def test_one_seed_has_its_sampling_error(self):
+        frame = make_frame(ONE_SEED, standard_error=0.5, no_error=None)
         latex, markdown = to_latex(frame, "Scores", LABELS), to_markdown(frame, "Scores", LABELS)
-        assert "one training seed: no error bars" in latex
-        assert "one training seed: no error bars" in markdown
+        assert "Value ± sampling error of one training seed (0), for these weights alone. Bold in" in markdown
+        assert "reaches 0 (sampling error, for these weights alone). A column where this is" in markdown
+        assert "| SA-2 (λ = 1) | 31.00 ± 0.50 | **9.50** ± 0.50 |" in markdown
+        assert r"SA-2 ($\lambda$ = 1) & 31.00 & {\tiny\,$\pm$\,0.50} & \textbf{9.50} & {\tiny\,$\pm$\,0.50} \\" in latex
+
+    def test_a_table_that_decides_nothing_says_so(self):
+        text = to_markdown(make_frame(ONE_SEED, standard_error=9.0, no_error=None), "Scores", LABELS)
+        assert "Nothing is bold: in each column, nothing can be told from the best mean: the 95 % interval" in text
+        assert "**" not in text
+
+    def test_without_errors_the_caption_says_why(self):
+        frame = make_frame(ONE_SEED, no_error="60 images are too few for 64 features")
+        latex, markdown = to_latex(frame, "Scores", LABELS), to_markdown(frame, "Scores", LABELS)
+        for text in (latex, markdown):
+            assert "one training seed: no error bars. No sampling error: 60 images are too few for 64 features." in text
+            assert "Nothing is bold: what is not the best has a difference of unknown error." in text
         assert r"\begin{tabular}{lrr}" in latex
-        assert r"Baseline & \textbf{30.25} & 12.00 \\" in latex
+        assert r"Baseline & 30.25 & 12.00 \\" in latex
         assert r"\pm" not in latex.split(r"\caption")[0]
+
+    def test_caption_says_which_rows_have_which_seeds(self):
+        values = {key: value for key, value in TWO_MODELS.items() if key[1] == "base" or key[2] == 0}
+        scores = {
+            Cell(*k): make_score(Cell(*k), v, standard_error=0.5 if k[5] == 10 else None) for k, v in values.items()
+        }
+        text = caption(make_table(scores), "Scores", LABELS)
+        assert "Mean ± sample standard deviation over training seeds. Without other seeds, ± sampling error of " in text
+        assert (
+            "Training seeds: 0, 1 (Baseline); 0 (SA-2 (λ = 1)). No sampling error of some numbers: it is a test."
+            in text
+        )
+        assert "Not compared, and so not bold, is what has a difference of unknown error." in text
+
+    def test_caption_says_what_was_not_compared(self):
+        seeds = {"a": (0, 1), "b": (0, 1), "c": (1,), "e": (2,)}
+        values = {
+            ("d", model, seed, "x", "fixed", 5): 1.0 + (model != "a") + seed
+            for model, of_model in seeds.items()
+            for seed in of_model
+        }
+        text = caption(make_frame(values, standard_error=0.1), "Scores", LABELS)
+        assert "(Student's t over the training seeds that both have; where it is but one, sampling error, for" in text
+        assert "Not compared, and so not bold, is what shares no training seed with the best." in text
+        undecided = {key: value for key, value in values.items() if key[1] in "ae"}
+        text = caption(make_frame(undecided, standard_error=9.0), "Scores", LABELS)
+        assert "Nothing is bold: what is not the best shares no training seed with the best." in text
+
+    def test_costs_are_columns_where_asked(self):
+        frame = make_table(
+            {Cell(*key): make_score(Cell(*key), value) for key, value in ONE_SEED.items()},
+            images_seen={"digits": {"base": 39680}},
+        )
+        costs = ("images_seen", "network_calls", "seconds")
+        markdown, latex = to_markdown(frame, "T", LABELS, costs), to_latex(frame, "T", LABELS, costs)
+        assert "| model | images seen | network calls | seconds | 5 steps | 10 steps |\n| :-- | --: | --: |" in markdown
+        assert "| Baseline | 39,680 | 15 | 2.5 | 30.25 | 12.00 |" in markdown
+        assert "| SA-2 (λ = 1) | \N{EN DASH} | 15 | 2.5 | 31.00 | 9.50 |" in markdown
+        assert r"\begin{tabular}{lrrrrr}" in latex
+        assert r"\cmidrule(lr){5-6}" in latex
+        assert r"model & images seen & network calls & seconds & \multicolumn{1}{c}{5}" in latex
+        assert r"SA-2 ($\lambda$ = 1) & -- & 15 & 2.5 & 31.00 & 9.50 \\" in latex
+        assert (
+            "Costs: images seen are the noisy images that training showed to the network (a dash: weights from" in latex
+        )
+        assert "drawing the images of all columns (cpu)." in latex
+        assert "Costs: network calls" in caption(frame, "T", LABELS, ("network_calls",))
+        assert "Costs" not in caption(frame, "T", LABELS)
 
     def test_blocks_rules_and_dashes(self):
         text = to_latex(make_frame(full_values()), "Scores", LABELS)
@@ -278,7 +313,7 @@ class TestRendering:
         lines = to_latex(frame, "Scores", LABELS).splitlines()
         start = lines.index(r"\multicolumn{2}{l}{\textit{DDIM}} \\") + 1
         label = r"SA-2 ($\lambda$ = 1)"
-        assert lines[start : start + 2] == [rf"{label} & fixed & \textbf{{1.00}} \\", r" & NPR & \textbf{1.00} \\"]
+        assert lines[start : start + 2] == [rf"{label} & fixed & 1.00 \\", r" & NPR & 1.00 \\"]
 
     def test_caption_says_which_rows_used_which_recipe(self):
         text = to_markdown(make_frame(full_values()), "Scores", LABELS)
@@ -337,8 +372,10 @@ def test_escape_latex():
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="pdflatex is not installed")
 def test_pdflatex_prints_what_was_meant(tmp_path):
     labels = {**LABELS, "model": {**LABELS["model"], "base": NASTY}}
-    seeds = [to_latex(make_frame(full_values(seeds)), NASTY, labels) for seeds in ((0,), (0, 1))]
-    text = "\n".join([r"\documentclass{article}\usepackage{booktabs}\begin{document}", *seeds, r"\end{document}"])
+    costs = ("images_seen", "network_calls", "seconds")
+    made = [to_latex(make_frame(full_values(seeds)), NASTY, labels) for seeds in ((0,), (0, 1))]
+    made.append(to_latex(make_frame(full_values((0,))), NASTY, labels, costs))
+    text = "\n".join([r"\documentclass{article}\usepackage{booktabs}\begin{document}", *made, r"\end{document}"])
     (tmp_path / "t.tex").write_text(text)
     latex = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"]
     done = subprocess.run(latex, cwd=tmp_path, capture_output=True, text=True)
@@ -351,29 +388,27 @@ def test_pdflatex_prints_what_was_meant(tmp_path):
 
 
 class TestStage:
-    def run(self, folder, job, scores):
-        """With two files of scores."""
-        write_json(folder / "0.json", {"scores": scores[:1]})
-        write_json(folder / "1.json", {"scores": scores[1:]})
-        paths = [str(folder / f"{i}.json") for i in range(2)]
+    def run(self, folder, job, values):
+        entries = [{"cell": Cell(*key), "value": value, "influence": None} for key, value in values.items()]
+        scores, influence = write_scores(folder, entries)
         outputs = {"csv": "csv", "tex": "tex", "markdown": "md", "report": "json"}
         out = [f"--{option}={folder}/o/t.{form}" for option, form in outputs.items()]
-        command(table, ["--params", job.model_dump_json(), "--scores", *paths, *out])
+        inputs = ["--scores", *map(str, scores), "--influence", *map(str, influence)]
+        command(table, ["--params", job.model_dump_json(), *inputs, *out])
 
     def test_files(self, tmp_path):
-        cells = [Cell(*key) for key in TWO_MODELS]
-        scores = [make_score(cell, value) for cell, value in zip(cells, TWO_MODELS.values(), strict=True)]
-        self.run(tmp_path, make_job(cells), scores)
+        job = make_job([Cell(*key) for key in TWO_MODELS], costs=("network_calls",))
+        self.run(tmp_path, job, TWO_MODELS)
         frame = make_frame(TWO_MODELS)
         assert (tmp_path / "o/t.csv").read_text() == frame.to_csv(index=False)
-        assert (tmp_path / "o/t.tex").read_text() == to_latex(frame, "Scores", LABELS)
-        assert (tmp_path / "o/t.md").read_text() == MARKDOWN
-        assert difference(tmp_path / "o/t.json", make_job(cells)) is None
+        assert (tmp_path / "o/t.tex").read_text() == to_latex(frame, "Scores", LABELS, job.costs)
+        assert (tmp_path / "o/t.md").read_text() == to_markdown(frame, "Scores", LABELS, job.costs)
+        assert difference(tmp_path / "o/t.json", job) is None
 
     def test_a_mistake_leaves_no_files(self, tmp_path):
         cells = [Cell(*key) for key in TWO_MODELS]
         with pytest.raises(SystemExit, match="table: t: 7 of 8 scores are missing"):
-            self.run(tmp_path, make_job(cells), [make_score(cells[0], 1.0)])
+            self.run(tmp_path, make_job(cells), dict([*TWO_MODELS.items()][:1]))
         assert not (tmp_path / "o").exists()
 
     def test_needs_neither_torch_nor_matplotlib(self):

@@ -4,6 +4,7 @@
 rule table:
     input:
         scores=lambda w: pack_files(grid.table_cells(CONFIG, w.table), "scores/{pack}.json"),
+        influence=lambda w: pack_files(grid.table_cells(CONFIG, w.table), "scores/{pack}.influence.npz"),
         published=lambda w: published_values(),
         record=again_unless(f"{ROOT}/tables/{{table}}.json", writing_table),
     output:
@@ -29,5 +30,5 @@ rule table:
     shell:
         f"{STAGES}.table"
         " --params {params.job:q} --scores {input.scores:q}"
-        " --published {input.published:q} --csv {output.csv:q} --tex {output.tex:q}"
+        " --influence {input.influence:q} --published {input.published:q} --csv {output.csv:q} --tex {output.tex:q}"
         " --markdown {output.markdown:q} --report {output.report:q} 2> {log:q}"

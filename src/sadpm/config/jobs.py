@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from pydantic import Field
+
 from sadpm.config.datasets import HeadsConfig, NetworkConfig, TrainingConfig
 from sadpm.config.experiment import Config
 from sadpm.config.grid import Cell, GapCurve, figure_cells, figure_curves, fit_of, metrics_of, table_cells
 from sadpm.config.models import CheckpointConfig
-from sadpm.config.outputs import Figure
+from sadpm.config.outputs import Cost, Figure
 from sadpm.config.sampling import RecipeConfig
 from sadpm.covariances import CovarianceSection
 from sadpm.diffusion.section import ScheduleConfig
@@ -69,6 +71,11 @@ class TrainJob(Section):
     training: TrainingConfig
     objective: ObjectiveSection
     seed: int
+
+    @property
+    def images_seen(self) -> int:
+        """How many noisy images the network sees: what a training costs, whatever the machine."""
+        return self.training.steps * self.training.batch_size * self.objective.images_per_training_image()
 
 
 class ImportJob(Section):
@@ -140,7 +147,11 @@ class GapJob(Section):
 
 
 class TableJob(Section):
-    """Collect scores into a table. ``labels[axis][name]`` is what is printed for a model, sampler or covariance."""
+    """Collect scores into a table.
+
+    ``labels[axis][name]`` is what is printed for a model, sampler or covariance. ``images_seen[dataset][model]`` is
+    what training cost, absent where the model is read from a checkpoint.
+    """
 
     name: str
     title: str
@@ -148,6 +159,8 @@ class TableJob(Section):
     cells: tuple[Cell, ...]
     labels: dict[str, dict[str, str]]
     published: str | None = None
+    costs: tuple[Cost, ...] = ()
+    images_seen: dict[str, dict[str, int]] = Field(default_factory=dict)
 
 
 class FigureJob(Section):
@@ -249,6 +262,11 @@ def _chain(config: Config, cell: Cell) -> Chain:
 def table_job(config: Config, name: str) -> TableJob:
     """A table with all that is printed in it besides the scores."""
     table, cells = config.tables[name], tuple(table_cells(config, name))
+    images_seen: dict[str, dict[str, int]] = {}
+    for cell in cells:
+        if cell.dataset not in config.models[cell.model].checkpoint:
+            seen = train_job(config, cell.dataset, cell.model, cell.seed).images_seen
+            images_seen.setdefault(cell.dataset, {})[cell.model] = seen
     return TableJob(
         name=name,
         title=table.title,
@@ -256,6 +274,8 @@ def table_job(config: Config, name: str) -> TableJob:
         cells=cells,
         labels=_labels(config),
         published=config.published,
+        costs=table.costs or (),
+        images_seen=images_seen,
     )
 
 

@@ -8,6 +8,8 @@ from pydantic import Field
 
 from sadpm.kinds.section import Metric, Name, Once, SamplerName, Section, Seed
 
+Cost = Literal["images_seen", "network_calls", "seconds"]
+
 
 class Grid(Section):
     """A rectangle of cells: the product of its lists."""
@@ -32,11 +34,12 @@ class PartialGrid(Section):
 
 
 class TableConfig(Grid):
-    """A table: one metric over a grid, and further cells in ``also``."""
+    """A table: one metric over a grid, and further cells in ``also``; ``costs`` are columns beside the names."""
 
     title: str
     metric: Metric
     also: tuple[PartialGrid, ...] = ()
+    costs: Once[Cost] | None = None
 
     @property
     def grids(self) -> list[Grid]:

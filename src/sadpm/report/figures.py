@@ -35,6 +35,7 @@ PALETTE = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#5
 
 MARKERS, DASHES = "osD^vPX", ("-", "--", "-.", ":")
 REAL_ROWS = 2
+NORMAL_95 = 1.96
 
 PAPER_STYLE: Any = {
     "font.family": ["STIXGeneral", "DejaVu Sans"], "mathtext.fontset": "stix", "font.size": 8, "axes.titlesize": 8,
@@ -146,34 +147,39 @@ def gap_curves(figure: GapFigure, curves: Sequence[tuple[GapCurve, Curve]], labe
 
 @rc_context(PAPER_STYLE)
 def quality(figure: QualityFigure, frame: DataFrame, labels: Labels) -> Figure:
-    """Draw a metric against the number of sampling steps, with the standard deviation over seeds where there is one.
+    """Draw a metric against the number of sampling steps.
+
+    A band is the standard deviation over seeds, or for one seed the 95 % interval of the sampling error; the legend
+    says which, or that there is none.
 
     Args:
         figure: what the configuration says.
-        frame: long table of the scores, see :func:`sadpm.report.tables.long_table`.
+        frame: long table of the scores, see :func:`sadpm.report.long_table.long_table`.
         labels: printed names.
     """
-    from sadpm.report.tables import wide_table
+    from sadpm.report.long_table import BETTER
+    from sadpm.report.wide_table import wide_table
 
-    wide = wide_table(frame)
+    wide, seeds = wide_table(frame), frame["seed"].nunique()
+    half = wide.error if seeds > 1 else NORMAL_95 * wide.error
+    band = f"± s.d. over {seeds} seeds" if seeds > 1 else "95 % sampling error, one seed"
     panels, steps = len(figure.samplers), [int(count) for count in wide.mean.columns]
     canvas = Figure(figsize=(COLUMN if panels == 1 else WIDE, 2.4), layout="constrained")
     axes = canvas.subplots(1, panels, sharey=True, squeeze=False)[0]
     for ax, sampler in zip(axes, figure.samplers, strict=True):
         for model, color, marker, dash in zip(figure.models, *_styles(len(figure.models)), strict=True):
             row: Any = (figure.dataset, sampler, model, figure.covariance)
-            ax.errorbar(
-                steps, wide.mean.loc[row], wide.std.loc[row], color=color, marker=marker, linestyle=dash,
-                capsize=1.5, elinewidth=0.7, label=_label(labels, "model", model),
-            )  # fmt: skip
+            mean, width = wide.mean.loc[row], half.loc[row]
+            ax.plot(steps, mean, color=color, marker=marker, linestyle=dash, label=_label(labels, "model", model))
+            ax.fill_between(steps, mean - width, mean + width, color=color, alpha=0.15, linewidth=0)
         _steps_axis(ax, steps)
         ax.set_title(
             f"{_label(labels, 'sampler', sampler)}, {_label(labels, 'covariance', figure.covariance)} covariance"
         )
     if figure.metric == "fd" and (wide.mean > 0).to_numpy().all():
         _log_axis(axes[0])
-    axes[0].set_ylabel(f"{frame['label'].iloc[0]}, {'lower' if figure.metric == 'fd' else 'higher'} is better")
-    axes[-1].legend()
+    axes[0].set_ylabel(f"{frame['label'].iloc[0]}, {BETTER[figure.metric][0]} is better")
+    axes[-1].legend(title=f"band: {band}" if half.notna().to_numpy().any() else "no error known")
     return canvas
 
 

@@ -99,7 +99,7 @@ def load_curve(path: Path) -> Curve:
 
 def load_scores(params: FigureJob, figure: QualityFigure, scores: Sequence[Path]) -> DataFrame:
     """Read scores into the long table of the figure's cells."""
-    from sadpm.report.tables import long_table
+    from sadpm.report.long_table import long_table
 
     job = TableJob(name=params.name, title=figure.title, metric=figure.metric, cells=params.cells, labels=params.labels)
     return long_table(job, chain.from_iterable(entries(path, "scores") for path in scores))

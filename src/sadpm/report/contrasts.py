@@ -1,0 +1,138 @@
+"""Scores with their sampling errors, and paired differences of cells: what verdicts and marks in tables are made of."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sadpm.config.grid import Cell
+from sadpm.metrics.uncertainty import OverSeeds, standard_error
+from sadpm.running.files import UserError, read_json, sha256
+from sadpm.running.records import entries
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+AGAIN = "delete it, and the workflow makes it again"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scores by cell, each with the file of the influence values behind it.
+
+    Attributes:
+        scores: what a score file says of each cell.
+        influence: by cell, float32 arrays (n,) named ``<cell.draw>/<metric>``. They are read when they are needed:
+            those of a large grid don't fit into the memory of a small job. A cell without a file has none.
+    """
+
+    scores: Mapping[Cell, Mapping[str, Any]]
+    influence: Mapping[Cell, Path]
+
+    @classmethod
+    def load(cls, scores: Sequence[Path], influence: Sequence[Path]) -> Scored:
+        """Read score files, and check the files of influence values that belong to them, given in the same order.
+
+        Raises:
+            UserError: a file is missing or damaged, or influence values are not those of the scores.
+        """
+        if len(scores) != len(influence):
+            raise UserError(f"{len(influence)} files of influence values given for {len(scores)} files of scores")
+        found: dict[Cell, Mapping[str, Any]] = {}
+        files: dict[Cell, Path] = {}
+        for path, beside in zip(scores, influence, strict=True):
+            cells = {Cell(**score["cell"]): score for score in entries(path, "scores")}
+            try:
+                expected = read_json(path)["influence"]["sha256"]
+            except (KeyError, TypeError):
+                raise UserError(f"{path}: does not say which influence values belong to it; {AGAIN}") from None
+            if sha256(beside) != expected:
+                raise UserError(f"{beside}: not the influence values that {path} was written with; {AGAIN}")
+            found |= cells
+            files |= dict.fromkeys(cells, beside)
+        return cls(found, files)
+
+    def value(self, cell: Cell, metric: str) -> float:
+        """Return the score of a cell."""
+        return float(self._entry(cell, metric)["value"])
+
+    def error(self, cell: Cell, metric: str) -> float:
+        """Return the sampling error of the score, NaN where it is not known."""
+        found = self._entry(cell, metric).get("standard_error")
+        return math.nan if found is None else float(found)
+
+    def n(self, cell: Cell, metric: str) -> int:
+        """Return how many samples are behind the score."""
+        return int(self._entry(cell, metric)["n"])
+
+    def difference(self, a: Cell, b: Cell, metric: str, ratio: bool = False) -> tuple[float, float]:
+        """Return the score of a minus that of b and the sampling error of this, or both of log a - log b.
+
+        Where both have influence values of equally many samples, they are paired: sample i of each started from the
+        same noise, and what they have in common cancels. Else the errors add up as if they were independent. The error
+        is NaN where it is not known.
+
+        Raises:
+            UserError: a score is missing, influence values are damaged, or there is no logarithm.
+        """
+        values = {cell: self.value(cell, metric) for cell in (a, b)}
+        if ratio and (wrong := [cell for cell, value in values.items() if value <= 0]):
+            place = _place(wrong[0])
+            raise UserError(f"{metric!r} of {place} is {values[wrong[0]]:g}: only positive values have ratios")
+        scales = {cell: value if ratio else 1.0 for cell, value in values.items()}
+        change = math.log(values[a] / values[b]) if ratio else values[a] - values[b]
+        if self.n(a, metric) == self.n(b, metric):
+            influence = {cell: self._influence(cell, metric) for cell in (a, b)}
+            first, second = influence[a], influence[b]
+            if first is not None and second is not None:
+                return change, standard_error(first / scales[a] - second / scales[b])
+        return change, math.hypot(*(self.error(cell, metric) / scales[cell] for cell in (a, b)))
+
+    def _entry(self, cell: Cell, metric: str) -> Mapping[str, Any]:
+        if cell not in self.scores:
+            raise UserError(f"there is no score of {_place(cell)}")
+        metrics: Mapping[str, Mapping[str, Any]] = self.scores[cell]["metrics"]
+        if metric not in metrics:
+            raise UserError(f"{_place(cell)} was scored without {metric!r}, by {', '.join(metrics)}")
+        return metrics[metric]
+
+    def _influence(self, cell: Cell, metric: str) -> NDArray[np.float64] | None:
+        """The influence values (n,) of a score, None where there are none."""
+        path, name = self.influence.get(cell), f"{cell.draw}/{metric}"
+        if path is None:
+            return None
+        try:
+            with np.load(path) as arrays:
+                if name not in arrays:
+                    return None
+                values: NDArray[np.float64] = arrays[name].astype(np.float64)
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            raise UserError(f"{path}: can't be read ({error}); {AGAIN}") from error
+        if values.shape != (self.n(cell, metric),) or not np.isfinite(values).all():
+            raise UserError(f"{path}: {name} is not one finite number for each of the samples; {AGAIN}")
+        return values
+
+
+def contrast(scored: Scored, pairs: Sequence[tuple[Cell, Cell]], metric: str, ratio: bool = False) -> OverSeeds:
+    """Return the difference of two rows over training seeds, given one pair of cells for each seed that both have.
+
+    Raises:
+        UserError: as of :meth:`Scored.difference`.
+        ValueError: there is no pair.
+    """
+    values, errors = [], []
+    for a, b in pairs:
+        value, error = scored.difference(a, b, metric, ratio)
+        values.append(value)
+        errors.append(error)
+    return OverSeeds(tuple(values), tuple(errors))
+
+
+def _place(cell: Cell) -> str:
+    return f"{cell.run}/{cell.draw}"
