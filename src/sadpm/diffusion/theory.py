@@ -104,7 +104,7 @@ def sequence_bounds(weights: Tensor, errors: Iterable[Tensor], lengths: Sequence
     Only the errors of as many levels as the longest window has are in memory.
 
     Args:
-        weights: (W, N + 1), rows of weights by level.
+        weights: (W, N + 1), rows of weights by level, in float64 whatever the errors are.
         errors: e_n of levels 2, 3, .., N, each (B, ...).
         lengths: values of K.
 
@@ -117,7 +117,7 @@ def sequence_bounds(weights: Tensor, errors: Iterable[Tensor], lengths: Sequence
     recent: deque[Tensor] = deque(maxlen=max(lengths))
     upper, lower, windows = torch.zeros(()), torch.zeros(()), dict.fromkeys(lengths, torch.zeros(()))
     for w, error in zip(weights[:, 2:].T, errors, strict=True):
-        weighted = w.to(error.device).reshape(-1, *[1] * error.ndim) * error.double()
+        weighted = w.to(error.device).reshape(-1, *[1] * error.ndim) * error
         recent.appendleft(weighted)
         upper, lower = upper + _mean_square(weighted), lower + weighted
         for length in lengths:
