@@ -13,12 +13,14 @@ from sadpm.config.jobs import (
     SampleJob,
     ScoreJob,
     TableJob,
+    TheoryJob,
     TrainJob,
     covariance_job,
     figure_job,
     sample_job,
     score_job,
     table_job,
+    theory_job,
     train_job,
 )
 from sadpm.config.loading import load_config
@@ -93,6 +95,9 @@ MISTAKES = {
     ),
     "one even step": ("tables/table1/steps", [1], ["need at least 2 steps, not 1"]),
     "gap start above N": ("figures/figure4/start", 2000, ["figures.figure4.start: 2000", "1000"]),
+    "start of a theory figure": ("figures/theory/start", 1001, ["figures.theory.start: 1001 is above"]),
+    "window above N": ("figures/theory/lengths", [2, 1001], ["figures.theory.lengths: 1001 is above", "(1000)"]),
+    "window of nothing": ("figures/theory/lengths", [0], ["figures.theory.lengths.0", "greater than or equal to 1"]),
     "score without classes": (
         "tables/table3/metric",
         "is",
@@ -204,6 +209,15 @@ def test_a_mistake_is_named_with_what_would_be_right(values, path, value, expect
     assert "pydantic" not in message
 
 
+def test_a_level_that_keeps_nothing_of_the_image_has_no_bounded_errors(values):
+    values = changed(changed(values, "schedule", {"kind": "jsd"}), "figures/figure4/start", 1000)
+    with pytest.raises(ConfigError, match=r"has 2 mistakes:") as error:
+        load_config(values)
+    assert "figures.figure4: level 1000 of the schedule 'jsd' keeps nothing of the image" in str(error.value)
+    assert "start below it" in str(error.value)
+    assert "figures.theory: level 1000 of the schedule 'jsd'" in str(error.value)
+
+
 def test_every_mistake_is_listed_at_once(values):
     values = changed(changed(values, "models/sa2-lam1/objective/K", 1), "datasets/digits/num_samples", 0)
     with pytest.raises(ConfigError, match="2 mistakes"):
@@ -230,6 +244,7 @@ def test_jobs_survive_the_command_line(values):
         (sample_job(config, cells), SampleJob),
         (score_job(config, cells), ScoreJob),
         (table_job(config, "table4"), TableJob),
+        (theory_job(config, "theory", 0), TheoryJob),
         *((figure_job(config, name), FigureJob) for name in config.figures),
     ]:
         assert kind.model_validate_json(job.model_dump_json(by_alias=True)) == job

@@ -45,6 +45,7 @@ def test_seeds_multiply_cells_and_a_table_may_choose_its_own():
     assert {cell.seed for cell in table_cells(config, "table1")} == {0, 1, 2}
     assert {cell.seed for cell in table_cells(config, "table3")} == {1}
     assert {curve.seed for curve in figure_curves(config, "figure4")} == {0, 1, 2}
+    assert {curve.seed for curve in figure_curves(config, "theory")} == {0}
     assert {cell.seed for cell in figure_cells(config, "figure2")} == {0}
 
 

@@ -3,6 +3,7 @@ import importlib.util
 import json
 import math
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,6 +22,7 @@ from sadpm.cost.plan import EVERYTHING, Cost, Row, Speed, Throughput, plan_rows
 from sadpm.diffusion.gap import estimation_gap
 from sadpm.diffusion.samplers import Prediction
 from sadpm.diffusion.schedule import NoiseSchedule
+from sadpm.diffusion.theory import errors_by_level, two_sides
 from sadpm.extractors.inception import FLOPS
 from sadpm.networks.unet import UNet
 from sadpm.objectives.ddpm import DDPM
@@ -88,7 +90,12 @@ def test_costs_of_the_tests_configuration_by_hand():
     assert found["prepare_data", "digits"] == Cost(1, bytes=1797 * 64)
     assert found["prepare_data", "patches"] == Cost(1, bytes=8480 * 192)
     assert found["table", ""] == Cost(4)
-    assert found["figure", ""] == Cost(5)
+    theorems = 4 * (4 + 999)
+    assert found["measure_theory", "digits"] == Cost(
+        1, theorems, theorems * UNET_FLOPS, pytest.approx(theorems * UNET_FLOPS / 2e9 / 3600)
+    )
+    assert found["theory_table", ""] == Cost(1)
+    assert found["figure", ""] == Cost(6)
     assert found["score", "digits"].calls == 0
 
 
@@ -178,6 +185,21 @@ def test_the_gap_takes_as_many_passes_as_planned():
     for _ in estimation_gap(lambda x, t: Prediction(network(x, t)), schedule, x, x, 5, lambda _: torch.zeros_like(x)):
         pass
     assert network.images == costs(plan_rows(CONFIG, SPEED))["measure_gap", "digits"].calls // 2
+
+
+def test_the_theorems_take_as_many_passes_as_planned():
+    network, schedule = Counting(), NoiseSchedule.create(**CONFIG.schedule.model_dump())
+    x = torch.zeros(4, 1, 8, 8)
+    arguments = (lambda x, t: Prediction(network(x, t)), schedule, x)
+    for _ in chain(two_sides(*arguments, x, 5, lambda _: x), errors_by_level(*arguments, lambda _: x)):
+        pass
+    assert network.images == costs(plan_rows(CONFIG, SPEED))["measure_theory", "digits"].calls
+
+
+def test_a_target_of_the_theorems_has_figure_and_table():
+    found = costs(plan_rows(CONFIG, SPEED), "theory")
+    assert {rule for rule, _ in found} == {"prepare_data", "train", "measure_theory", "theory_table", "figure"}
+    assert {cost.jobs for cost in found.values()} == {1}
 
 
 @pytest.mark.parametrize(("name", "load"), [("digits", handwritten_digits), ("photographs", photograph_patches)])
@@ -316,7 +338,7 @@ def test_the_benchmark_divides_by_the_clock_and_multiplies_with_the_counted_flop
 
     assert benchmark.rate(step, torch.device("cpu"), 10) == 4
     monkeypatch.setattr(benchmark.TrainingState, "update", step)
-    monkeypatch.setattr(benchmark, "loss_at", lambda *_: SimpleNamespace(total=0, terms=()))
+    monkeypatch.setattr(benchmark, "loss_at", lambda *_: SimpleNamespace(total=0, parts=()))
     monkeypatch.setattr(UNet, "forward", step)
     found = benchmark.speed_of(CONFIG.datasets["digits"], CONFIG.schedule, torch.device("cpu"), 10)
     assert found == Speed(training=4 * 8 * 3 * UNET_FLOPS, sampling=4 * 60 * UNET_FLOPS)

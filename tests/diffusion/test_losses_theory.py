@@ -5,7 +5,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sadpm.diffusion.gap import sequence_bounds
 from sadpm.diffusion.losses import (
     antithetic_levels,
     npr_head_loss,
@@ -19,6 +18,7 @@ from sadpm.diffusion.losses import (
     window_weights,
 )
 from sadpm.diffusion.schedule import NoiseSchedule
+from sadpm.diffusion.theory import sequence_bounds
 
 quick = settings(max_examples=60, deadline=None)
 SCHEDULE = NoiseSchedule.create("linear", 6, 0.01, 0.3)
@@ -225,8 +225,8 @@ class TestWindows:
             weights="theory",
             window_start=start,
         )
-        expected = sequence_bounds(schedule, errors[2:].flatten(1)[:, None], length).sequence
-        torch.testing.assert_close(loss.sequence, expected, rtol=1e-9, atol=0)
+        bounds = sequence_bounds(schedule.tau[None], errors[2:][:, None], [length])
+        torch.testing.assert_close(loss.sequence, bounds[length].sequence[0], rtol=1e-9, atol=0)
 
 
 class TestMaskedLevels:

@@ -101,7 +101,7 @@ def quality(tmp_path):
     return make_job(QUALITY, cells), {"scores": paths}
 
 
-NOTHING = {"samples": (), "sample_reports": (), "data": (), "scores": (), "curves": ()}
+NOTHING = {"samples": (), "sample_reports": (), "data": (), "scores": (), "curves": (), "theorems": ()}
 
 
 @pytest.mark.parametrize("kind", ["samples", "gap", "quality"])

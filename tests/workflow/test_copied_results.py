@@ -41,6 +41,8 @@ def test_nothing_runs_again_without_a_reason(copied):
         ("datasets/patches/num_samples", 70, "patches/base/seed0/samples/fixed.json", "Joining the parts of fixed of"),
         ("covariances", {"fixed": {"kind": "fixed", "recipe": "bao"}}, "samples/fixed.json", "Scoring fixed of base"),
         ("figures/figure4/num_images", 5, None, "Measuring the estimation gap of base"),
+        ("figures/theory/lengths", [2, 3], "theory/theory.json", "Measuring the theorems of sa3-slide"),
+        ("figures/theory/title", "Else", "tables/theory.json", "Tabulating theory"),
         ("tables/table2/metric", "fd", "tables/table2.json", "Writing table2"),
         ("models/base/label", "another", "figures/figure5.json", "Drawing figure5"),
     ],

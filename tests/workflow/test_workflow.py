@@ -18,7 +18,7 @@ from sadpm.config.grid import Cell
 from sadpm.running.files import read_json, sha256
 
 TABLES = {"table1": 16, "table2": 16, "table3": 2, "table4": 3}
-FIGURES = ("figure1", "figure2", "figure3", "figure4", "figure5")
+FIGURES = ("figure1", "figure2", "figure3", "figure4", "figure5", "theory")
 
 
 def variant(folder, change):
@@ -44,6 +44,14 @@ def test_tables_are_complete(finished, name, cells):
 def test_figures_are_complete(finished, name):
     assert (finished.results / f"figures/{name}.pdf").read_bytes().startswith(b"%PDF")
     assert (finished.results / f"figures/{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_theorems_are_tabulated_with_their_figure(finished):
+    numbers = pd.read_csv(finished.results / "tables/theory.csv")
+    assert set(numbers["model"]) == {"sa3-slide"}
+    assert len(numbers) == 3 + 3 * 2
+    assert (finished.results / "tables/theory.tex").read_text().count(r"\toprule") == 2
+    assert "Theorem 2" in (finished.results / "tables/theory.md").read_text()
 
 
 def test_every_rule_has_logged_and_measured(finished):

@@ -15,6 +15,7 @@ RUN = f"{ROOT}/{{run}}"
 SAMPLES = f"{RUN}/samples/{{pack}}"
 PART = f"{SAMPLES}.part{{shard}}-of-{{shards}}"
 GAP = f"{RUN}/gap/start{{start}}-images{{num_images}}"
+THEORY = f"{RUN}/theory/{{theory}}"
 MODEL = [f"{RUN}/model/config.json", f"{RUN}/model/diffusion_pytorch_model.safetensors"]
 CHECKPOINTS = f"{CONFIG.checkpoints}/{CONFIG.experiment}" if CONFIG.checkpoints else f"{ROOT}/.checkpoints"
 LOG = f"{ROOT}/logs"
@@ -43,6 +44,7 @@ wildcard_constraints:
     num_images=r"\d+",
     table=one_of(CONFIG.tables),
     figure=one_of(CONFIG.figures),
+    theory=one_of(name for name, figure in CONFIG.figures.items() if figure.kind == "theory"),
     shard=r"\d+",
     shards=r"\d+",
 
@@ -86,6 +88,14 @@ def scoring(w):
 def measuring_gap(w):
     _, _, seed = jobs.parse_run(w.run)
     return jobs.GapJob(schedule=CONFIG.schedule, start=int(w.start), num_images=int(w.num_images), seed=seed)
+
+
+def measuring_theory(w):
+    return jobs.theory_job(CONFIG, w.theory, jobs.parse_run(w.run)[2])
+
+
+def tabulating_theory(w):
+    return jobs.figure_job(CONFIG, w.theory)
 
 
 def writing_table(w):
@@ -213,6 +223,11 @@ def pack_files(cells, name):
 
 def gap_files(figure):
     return [f"{GAP}.csv".format(run=curve.run, **vars(curve)) for curve in grid.figure_curves(CONFIG, figure)]
+
+
+def theory_files(figure):
+    runs = [curve.run for curve in grid.figure_curves(CONFIG, figure)]
+    return [f"{THEORY}.json".format(run=run, theory=figure) for run in runs]
 
 
 def shown(kind, files):

@@ -1,4 +1,4 @@
-"""Figures, each from the samples, scores or gap curves that its kind shows."""
+"""Figures, each from what its kind shows: samples, scores, gap curves or the theorems' numbers."""
 
 
 rule figure:
@@ -8,6 +8,7 @@ rule figure:
         data=shown("samples", lambda name: f"{ROOT}/{CONFIG.figures[name].dataset}/data/images.npy"),
         scores=shown("quality", lambda name: pack_files(grid.figure_cells(CONFIG, name), "scores/{pack}.json")),
         curves=shown("gap", gap_files),
+        theorems=shown("theory", theory_files),
         record=again_unless(f"{ROOT}/figures/{{figure}}.json", drawing_figure),
     output:
         pdf=f"{ROOT}/figures/{{figure}}.pdf",
@@ -32,4 +33,5 @@ rule figure:
         f"{STAGES}.figure"
         " --params {params.job:q} --samples {input.samples:q}"
         " --sample-reports {input.reports:q} --data {input.data:q} --scores {input.scores:q}"
-        " --curves {input.curves:q} --pdf {output.pdf:q} --png {output.png:q} --report {output.report:q} 2> {log:q}"
+        " --curves {input.curves:q} --theorems {input.theorems:q}"
+        " --pdf {output.pdf:q} --png {output.png:q} --report {output.report:q} 2> {log:q}"

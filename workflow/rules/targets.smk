@@ -1,7 +1,11 @@
 """The names people type."""
 
 TABLES = {name: [f"{ROOT}/tables/{name}.{form}" for form in ("csv", "tex", "md")] for name in CONFIG.tables}
-FIGURES = {name: [f"{ROOT}/figures/{name}.{form}" for form in ("pdf", "png")] for name in CONFIG.figures}
+FIGURES = {
+    name: [f"{ROOT}/figures/{name}.{form}" for form in ("pdf", "png")]
+    + [f"{ROOT}/tables/{name}.{form}" for form in ("csv", "tex", "md") if figure.kind == "theory"]
+    for name, figure in CONFIG.figures.items()
+}
 
 
 rule tables:

@@ -11,7 +11,7 @@ from sadpm.diffusion.timesteps import exact_timesteps
 
 if TYPE_CHECKING:
     from sadpm.config.experiment import Config
-    from sadpm.config.outputs import Figure, Grid
+    from sadpm.config.outputs import Figure, GapFigure, Grid, TheoryFigure
     from sadpm.kinds.section import Metric, SamplesPerJob
 
 
@@ -43,7 +43,7 @@ class Cell:
 
 @dataclass(frozen=True, order=True)
 class GapCurve:
-    """One curve of a gap figure: a model's estimation gap along a chain."""
+    """One model of a gap or theory figure: its estimation gap along a chain."""
 
     dataset: str
     model: str
@@ -85,11 +85,11 @@ def figure_cells(config: Config, name: str) -> list[Cell]:
 
 
 def figure_curves(config: Config, name: str) -> list[GapCurve]:
-    """The gap curves that a figure shows."""
+    """The gap curves that a figure shows: of all seeds, or, where each has a panel's worth of lines, the first."""
     figure = config.figures[name]
-    if figure.kind != "gap":
+    if figure.kind not in ("gap", "theory"):
         return []
-    pairs = product(figure.models, config.seeds)
+    pairs = product(figure.models, config.seeds if figure.kind == "gap" else config.seeds[:1])
     return [GapCurve(figure.dataset, model, seed, figure.start, figure.num_images) for model, seed in pairs]
 
 
@@ -196,10 +196,25 @@ def _figure_errors(config: Config, place: str, name: str, figure: Figure) -> lis
         return []
     if missing := _undeclared(config, place, figure):
         return missing
-    total = config.schedule.num_train_timesteps
-    if figure.kind == "gap" and figure.start > total:
-        return [f"{place}.start: {figure.start} is above schedule.num_train_timesteps ({total})"]
+    if figure.kind in ("gap", "theory"):
+        return _chain_errors(config, place, figure)
     return _cell_errors(config, place, figure_cells(config, name), getattr(figure, "metric", None))
+
+
+def _chain_errors(config: Config, place: str, figure: GapFigure | TheoryFigure) -> list[str]:
+    """What rules out a chain from some level, or a window: levels above N, and those that keep nothing of the image."""
+    total = config.schedule.num_train_timesteps
+    asked = {"start": (figure.start,), "lengths": figure.lengths if figure.kind == "theory" else ()}
+    errors = [
+        f"{place}.{key}: {number} is above schedule.num_train_timesteps ({total})"
+        for key, numbers in asked.items()
+        for number in numbers
+        if number > total
+    ]
+    if config.schedule.kind == "jsd" and (figure.kind == "theory" or figure.start == total):
+        last = f"level {total} of the schedule 'jsd' keeps nothing of the image, so that an error there has no bound"
+        errors.append(f"{place}: {last}; {'choose another schedule' if figure.kind == 'theory' else 'start below it'}")
+    return errors
 
 
 def _undeclared(config: Config, place: str, *sections: Any) -> list[str]:

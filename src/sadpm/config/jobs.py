@@ -37,7 +37,9 @@ RULES = (
     "join_parts",
     "score",
     "measure_gap",
+    "measure_theory",
     "table",
+    "theory_table",
     "figure",
 )
 """The rules that have jobs, in the order of the data flow."""
@@ -146,6 +148,12 @@ class GapJob(Section):
     seed: int
 
 
+class TheoryJob(GapJob):
+    """Measure the paper's two theorems for one model: the chain of a gap curve, and windows of some lengths K."""
+
+    lengths: tuple[int, ...]
+
+
 class TableJob(Section):
     """Collect scores into a table.
 
@@ -164,7 +172,7 @@ class TableJob(Section):
 
 
 class FigureJob(Section):
-    """Draw a figure from samples, scores or gap curves."""
+    """Draw a figure from samples, scores, gap curves or the theorems' numbers, or tabulate the latter."""
 
     name: str
     figure: Figure
@@ -240,6 +248,12 @@ def reference_job(config: Config, dataset: str) -> ReferenceJob:
         metrics=metrics_of(config, dataset),
         published=entry.reference,
     )
+
+
+def theory_job(config: Config, figure: str, seed: int) -> TheoryJob:
+    """The measuring of one model for a theory figure."""
+    asked = config.figures[figure].model_dump(include={"start", "num_images", "lengths"})
+    return TheoryJob(schedule=config.schedule, seed=seed, **asked)
 
 
 def parse_run(run: str) -> tuple[str, str, int]:

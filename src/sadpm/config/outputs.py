@@ -82,6 +82,18 @@ class GapFigure(Section):
     num_images: int = Field(256, ge=1)
 
 
+class TheoryFigure(Section):
+    """The paper's two theorems, and the weights tau, in numbers of trained models (of the first seed)."""
+
+    kind: Literal["theory"]
+    title: str
+    dataset: Name
+    models: Once[Name]
+    start: int = Field(300, ge=2)
+    num_images: int = Field(64, ge=1)
+    lengths: Once[Annotated[int, Field(ge=1)]] = (2, 3, 4)
+
+
 class QualityFigure(Section):
     """A metric against the number of sampling steps, for several models."""
 
@@ -95,4 +107,6 @@ class QualityFigure(Section):
     steps: Once[int]
 
 
-Figure = Annotated[IllustrationFigure | SamplesFigure | GapFigure | QualityFigure, Field(discriminator="kind")]
+Figure = Annotated[
+    IllustrationFigure | SamplesFigure | GapFigure | TheoryFigure | QualityFigure, Field(discriminator="kind")
+]

@@ -25,8 +25,9 @@ from sadpm.config.grid import (
 class Job(NamedTuple):
     """One job of the workflow.
 
-    ``cells`` are those whose samples it draws, joins or scores; ``name`` is that of a table, figure or fitting pass;
-    ``start`` and ``num_images`` are a gap curve's; ``shard`` says which part of the samples a ``sample_part`` draws.
+    ``cells`` are those whose samples it draws, joins or scores; ``name`` is that of a table, figure or fitting pass,
+    or of the figure that theorems are measured for; ``start`` and ``num_images`` are a gap curve's; ``shard`` says
+    which part of the samples a ``sample_part`` draws.
     """
 
     rule: str
@@ -50,8 +51,9 @@ class JobGraph:
 
     def outputs(self) -> list[Job]:
         """Return the jobs that make the tables and figures."""
-        tables = [Job("table", name=name) for name in self._config.tables]
-        return tables + [Job("figure", name=name) for name in self._config.figures]
+        tables, figures = self._config.tables, self._config.figures
+        jobs = [*(Job("table", name=name) for name in tables), *(Job("figure", name=name) for name in figures)]
+        return jobs + [Job("theory_table", name=name) for name in figures if figures[name].kind == "theory"]
 
     def closure(self, jobs: Sequence[Job]) -> list[Job]:
         """Return the jobs and all that they need, each once."""
@@ -68,7 +70,7 @@ class JobGraph:
         match job.rule:
             case "table":
                 yield from self._of_cells("score", table_cells(self._config, job.name))
-            case "figure":
+            case "figure" | "theory_table":
                 yield from self._of_figure(job.name)
             case "score":
                 yield job._replace(rule=self._sampling(job.dataset))
@@ -81,7 +83,7 @@ class JobGraph:
                 names = {fit_of(self._config, cell.covariance) for cell in job.cells} - {None}
                 for made in {self._passes[job.cells[0].run][name] for name in names if name}:
                     yield Job("fit_covariances", job.dataset, job.model, job.seed, name=made)
-            case "fit_covariances" | "measure_gap":
+            case "fit_covariances" | "measure_gap" | "measure_theory":
                 yield self._model(job)
                 yield Job("prepare_data", job.dataset)
             case "measure_reference":
@@ -102,8 +104,8 @@ class JobGraph:
             yield Job("prepare_data", figure.dataset)
         rule = self._sampling(figure.dataset) if figure.kind == "samples" else "score"
         yield from self._of_cells(rule, figure_cells(self._config, name))
-        for curve in figure_curves(self._config, name):
-            yield Job("measure_gap", **vars(curve))
+        measuring = Job("measure_theory", name=name) if figure.kind == "theory" else Job("measure_gap")
+        yield from (measuring._replace(**vars(curve)) for curve in figure_curves(self._config, name))
 
     def _sampling(self, dataset: str) -> str:
         """Return the rule whose output is a set of samples."""

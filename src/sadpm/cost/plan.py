@@ -100,7 +100,10 @@ def plan_rows(config: Config, throughput: Throughput) -> list[Row]:
     images = {name: _Images.of(config, name) for name in config.datasets}
     costs = {job: _cost(config, job, images, throughput) for job in graph.closure(outputs)}
     rows = []
-    for target, wanted in {EVERYTHING: outputs, **{output.name: [output] for output in outputs}}.items():
+    targets = {EVERYTHING: outputs}
+    for output in outputs:
+        targets.setdefault(output.name, []).append(output)
+    for target, wanted in targets.items():
         groups: dict[tuple[str, str], Cost] = {}
         for job in graph.closure(wanted):
             key = job.rule, job.dataset
@@ -182,6 +185,9 @@ def _work(config: Config, job: Job, image: _Images) -> _Work:
             return _Work(bytes=len(job.cells) * entry.num_samples * image.bytes)
         case "measure_gap":
             calls = (job.start - 1) * job.num_images
+            return _Work(calls, calls * image.unet.flops)
+        case "measure_theory":
+            calls = (job.start - 1 + config.schedule.num_train_timesteps - 1) * job.num_images
             return _Work(calls, calls * image.unet.flops)
         case "measure_reference" if entry.reference is None:
             return _looking(config, job.dataset, image.number or 0, {"fd", *BY_FEATURES})

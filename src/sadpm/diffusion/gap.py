@@ -1,4 +1,4 @@
-"""The estimation gap along the sampling chain (SA-DPM, Figure 4) and the paper's two theorems in computable form.
+"""The estimation gap along the sampling chain (SA-DPM, Figure 4).
 
 Let x follow the model and y the same chain (same noise, same start) with the true x_0 in place of the predicted one.
 The gap D_n = y_n - x_n obeys D_{n-1} = gamma_{1,n} sqrt(1 - abar_n)/sqrt(abar_n) e_n + gamma_{2,n} D_n, where
@@ -76,34 +76,3 @@ def total_gap(schedule: NoiseSchedule, errors: Mapping[int, Tensor]) -> Tensor:
         errors: e_n (B, C, H, W) by level n >= 2.
     """
     return torch.stack([schedule.tau[n] * error for n, error in errors.items()]).sum(0)
-
-
-@dataclass(frozen=True)
-class SequenceBounds:
-    """Theorem 2: upper >= sequence >= lower, 0-dimensional tensors."""
-
-    upper: Tensor
-    sequence: Tensor
-    lower: Tensor
-
-
-def sequence_bounds(schedule: NoiseSchedule, errors: Tensor, length: int) -> SequenceBounds:
-    """Evaluate the three sides of Theorem 2 exactly, by going through all positions of the sliding window.
-
-    ``upper`` is (N-1)/(N+K) E_{n in 2..N} tau_n^2 ||e_n||^2, ``sequence`` is L_sa with the weights tau and the window
-    start uniform on 1-K..N, and ``lower`` is E ||sum_n tau_n e_n||^2 / (N+K)^2.
-
-    Args:
-        schedule: the forward process, of N levels.
-        errors: (N - 1, B, D), e_n of levels 2..N.
-        length: K.
-    """
-    weighted = schedule.tau[2:, None, None] * errors
-    padded = torch.nn.functional.pad(weighted, (0, 0, 0, 0, length + 1, length - 1))
-    windows = padded.unfold(0, length, 1).sum(-1) / length
-    count = schedule.num_train_timesteps + length
-    return SequenceBounds(
-        upper=weighted.square().sum(-1).mean(1).sum() / count,
-        sequence=windows.square().sum(-1).mean(1).sum() / count,
-        lower=weighted.sum(0).square().sum(-1).mean() / count**2,
-    )

@@ -177,7 +177,7 @@ def quality(figure: QualityFigure, frame: DataFrame, labels: Labels) -> Figure:
             f"{_label(labels, 'sampler', sampler)}, {_label(labels, 'covariance', figure.covariance)} covariance"
         )
     if figure.metric == "fd" and (wide.mean > 0).to_numpy().all():
-        _log_axis(axes[0])
+        log_axis(axes[0])
     axes[0].set_ylabel(f"{frame['label'].iloc[0]}, {BETTER[figure.metric][0]} is better")
     axes[-1].legend(title=f"band: {band}" if half.notna().to_numpy().any() else "no error known")
     return canvas
@@ -218,7 +218,7 @@ def _draw_gap(ax: Axes, steps: NDArray[np.int64], by_model: Mapping[str, list[ND
         ax.fill_between(steps, seeds.min(0), seeds.max(0), color=color, alpha=0.15, linewidth=0)
     ax.set_xlim(steps[0], 1)
     ax.set_xlabel("noise level, from the start of the chain to its end")
-    _log_axis(ax)
+    log_axis(ax)
     ax.legend(title=f"last gap of {_label(labels, 'model', baseline)} / own")
 
 
@@ -228,7 +228,7 @@ def _styles(count: int) -> tuple[list[str], list[str], list[str]]:
     return list(islice(cycle(PALETTE), count)), list(islice(cycle(MARKERS), count)), list(islice(cycle(dashes), count))
 
 
-def _log_axis(ax: Axes) -> None:
+def log_axis(ax: Axes) -> None:
     """A logarithmic y axis with plain numbers, also where it spans less than a decade."""
     ax.set_yscale("log")
     low, high = ax.get_ylim()

@@ -1,4 +1,4 @@
-"""Draw a figure, as PDF and PNG, from samples, scores or gap curves."""
+"""Draw a figure, as PDF and PNG, from samples, scores, gap curves or the theorems' numbers."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import numpy as np
 
 from sadpm.config.grid import Cell
 from sadpm.config.jobs import FigureJob, TableJob
-from sadpm.config.outputs import GapFigure, IllustrationFigure, QualityFigure, SamplesFigure
+from sadpm.config.outputs import GapFigure, IllustrationFigure, QualityFigure, SamplesFigure, TheoryFigure
 from sadpm.report.figures import Curve, gap_curves, quality, sample_grid, save
+from sadpm.report.theorems import load_theorems
 from sadpm.running.files import UserError, provenance, write_atomically, write_json
 from sadpm.running.records import entries
 from sadpm.sources.reading.prepared import Pixels, load_pixels, load_samples
@@ -34,9 +35,13 @@ def figure(
     data: Sequence[Path] = (),
     scores: Sequence[Path] = (),
     curves: Sequence[Path] = (),
+    theorems: Sequence[Path] = (),
 ) -> None:
-    """Write one figure and a report; samples and scores hold at least the job's cells, curves are in its order."""
-    drawing = draw(params, samples, sample_reports, data, scores, curves)
+    """Write one figure and a report.
+
+    Samples and scores hold at least the job's cells; curves, or the theorems' numbers, are in its order.
+    """
+    drawing = draw(params, samples, sample_reports, data, scores, curves, theorems)
     write_atomically(pdf, partial(save, drawing, params.figure.title, kind="pdf"))
     write_atomically(png, partial(save, drawing, params.figure.title, kind="png"))
     write_json(report, {"provenance": provenance(params)})
@@ -49,6 +54,7 @@ def draw(
     data: Sequence[Path],
     scores: Sequence[Path],
     curves: Sequence[Path],
+    theorems: Sequence[Path],
 ) -> Figure:
     """Read what the kind of figure needs, and draw it."""
     match params.figure:
@@ -64,6 +70,10 @@ def draw(
             _expect(params, "gap curves", curves, len(params.curves))
             pairs = list(zip(params.curves, map(load_curve, curves), strict=True))
             return gap_curves(params.figure, pairs, params.labels)
+        case TheoryFigure():
+            from sadpm.report.theory import theory
+
+            return theory(params.figure, load_theorems(params, theorems), params.labels)
         case QualityFigure():
             return quality(params.figure, load_scores(params, params.figure, scores), params.labels)
 
