@@ -154,8 +154,8 @@ def reference_of(w):
 def checkpoint_of(w):
     """A released file, or those of a released folder that matter."""
     dataset, model, _ = jobs.parse_run(w.run)
-    path = Path(*named(f"models.{model}.checkpoint.{dataset}.path"))
-    return model_folder.find(path).files() if path.is_dir() else path
+    paths = map(Path, named(f"models.{model}.checkpoint.{dataset}.path"))
+    return [file for path in paths for file in (model_folder.find(path).files() if path.is_dir() else [path])]
 
 
 def classifier_of(w):
@@ -171,7 +171,7 @@ def published_of(w):
 
 def measured_of(w):
     """The real images, where their statistics are measured here."""
-    return [] if published_of(w) else images_of(w)
+    return [] if dataset_of(w).reference else images_of(w)
 
 
 def cells_of(w):

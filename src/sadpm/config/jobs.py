@@ -23,23 +23,6 @@ from sadpm.objectives import ObjectiveSection
 from sadpm.samplers import SamplerSection
 from sadpm.sources import SourceSection
 
-RULES = (
-    "prepare_data",
-    "train_classifier",
-    "measure_reference",
-    "import_model",
-    "train",
-    "fit_covariances",
-    "sample",
-    "sample_part",
-    "join_parts",
-    "score",
-    "measure_gap",
-    "table",
-    "figure",
-)
-"""The rules that have jobs, in the order of the data flow."""
-
 
 class DataJob(Section):
     """Make the one uint8 array of a data set."""
@@ -160,6 +143,24 @@ class FigureJob(Section):
     cells: tuple[Cell, ...]
     curves: tuple[GapCurve, ...]
     labels: dict[str, dict[str, str]]
+
+
+RULES: dict[str, type[Section]] = {
+    "prepare_data": DataJob,
+    "train_classifier": ClassifierJob,
+    "measure_reference": ReferenceJob,
+    "import_model": ImportJob,
+    "train": TrainJob,
+    "fit_covariances": CovarianceJob,
+    "sample": SampleJob,
+    "sample_part": SampleJob,
+    "join_parts": SampleJob,
+    "score": ScoreJob,
+    "measure_gap": GapJob,
+    "table": TableJob,
+    "figure": FigureJob,
+}
+"""What the jobs of each rule are told, in the order of the data flow."""
 
 
 def train_job(config: Config, dataset: str, model: str, seed: int) -> TrainJob:
