@@ -12,6 +12,7 @@ import torch
 import yaml
 from torch import nn
 
+from sadpm.config.grid import table_cells
 from sadpm.config.jobs import RULES, train_job
 from sadpm.config.loading import load_config
 from sadpm.cost.flops import INCEPTION_FLOPS, head_cost, unet_flops, unet_parameters
@@ -94,6 +95,11 @@ def test_costs_of_the_tests_configuration_by_hand(rows):
     assert found["sample", "digits"].flops == sampled
     assert found["sample", "digits"].hours == pytest.approx(sampled / 2e9 / 3600)
     assert found["sample", "digits"].bytes == 60 * 18 * 64
+    drawn = CONFIG.datasets["patches"].num_samples * 2  # cells, in two parts each
+    steps = sum(cell.steps for cell in table_cells(CONFIG, "table3"))
+    assert found["sample_part", "patches"].calls == drawn // 2 * steps
+    assert found["sample_part", "patches"].bytes == found["join_parts", "patches"].calls == 0
+    assert found["join_parts", "patches"].bytes == drawn * 192
     gap = 2 * 4 * 4
     assert found["measure_gap", "digits"] == Cost(
         2, gap, gap * UNET_FLOPS, pytest.approx(gap * UNET_FLOPS / 2e9 / 3600)
