@@ -1,5 +1,7 @@
 """Tables: the long CSV is the truth, LaTeX and Markdown are rendered from it."""
 
+writing_table = lambda w: jobs.table_job(CONFIG, w.table)
+
 
 rule table:
     input:

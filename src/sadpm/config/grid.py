@@ -69,43 +69,18 @@ def table_cells(config: Config, table: str) -> list[Cell]:
     return list(dict.fromkeys(c for grid in config.tables[table].grids for c in grid_cells(grid, config.seeds)))
 
 
-def figure_cells(config: Config, name: str) -> list[Cell]:
-    """The cells that a figure shows: samples of the first seed, or scores of all seeds."""
-    figure = config.figures[name]
-    seeds: tuple[int, ...]
-    samplers: tuple[str, ...]
-    match figure.kind:
-        case "samples":
-            seeds, samplers = config.seeds[:1], (figure.sampler,)
-        case "quality":
-            seeds, samplers = config.seeds, figure.samplers
-        case _:
-            return []
-    axes = ((figure.dataset,), figure.models, seeds, samplers, (figure.covariance,), figure.steps)
-    return [Cell(*values) for values in product(*axes)]
-
-
-def figure_curves(config: Config, name: str) -> list[GapCurve]:
-    """The gap curves that a figure shows."""
-    figure = config.figures[name]
-    if figure.kind != "gap":
-        return []
-    pairs = product(figure.models, config.seeds)
-    return [GapCurve(figure.dataset, model, seed, figure.start, figure.num_images) for model, seed in pairs]
-
-
 def all_cells(config: Config) -> list[Cell]:
     """The union of the cells of all tables and figures, sorted."""
     of_tables = {cell for name in config.tables for cell in table_cells(config, name)}
-    return sorted(of_tables.union(*(figure_cells(config, name) for name in config.figures)))
+    return sorted(of_tables.union(*(figure.cells(config.seeds) for figure in config.figures.values())))
 
 
 def metrics_of(config: Config, dataset: str) -> tuple[Metric, ...]:
     """The metrics that a table or figure asks for on a data set, sorted; with a classifier FD and IS come for free."""
     free: set[Metric] = {"fd", "is"} if config.datasets[dataset].extractor == "classifier" else {"fd"}
     asked = [table.metric for table in config.tables.values() if any(dataset in grid.datasets for grid in table.grids)]
-    drawn = [f.metric for f in config.figures.values() if f.kind == "quality" and f.dataset == dataset]
-    return tuple(sorted(free.union(asked, drawn)))
+    drawn = [figure.metrics for figure in config.figures.values() if figure.is_about(dataset)]
+    return tuple(sorted(free.union(asked, *drawn)))
 
 
 def pack_of(cell: Cell, samples_per_job: SamplesPerJob) -> str:
@@ -188,19 +163,17 @@ def reference_errors(config: Config) -> list[str]:
         else:
             errors += _cell_errors(config, f"tables.{name}", table_cells(config, name), table.metric)
     for name, figure in config.figures.items():
-        errors += _figure_errors(config, f"figures.{name}", name, figure)
+        errors += _figure_errors(config, f"figures.{name}", figure)
     return list(dict.fromkeys(errors))
 
 
-def _figure_errors(config: Config, place: str, name: str, figure: Figure) -> list[str]:
-    if figure.kind == "illustration":
-        return []
+def _figure_errors(config: Config, place: str, figure: Figure) -> list[str]:
     if missing := _undeclared(config, place, figure):
         return missing
     total = config.schedule.num_train_timesteps
-    if figure.kind == "gap" and figure.start > total:
-        return [f"{place}.start: {figure.start} is above schedule.num_train_timesteps ({total})"]
-    return _cell_errors(config, place, figure_cells(config, name), getattr(figure, "metric", None))
+    starts = dict.fromkeys(curve.start for curve in figure.curves(config.seeds) if curve.start > total)
+    errors = [f"{place}.start: {start} is above schedule.num_train_timesteps ({total})" for start in starts]
+    return errors + _cell_errors(config, place, figure.cells(config.seeds), *figure.metrics)
 
 
 def _undeclared(config: Config, place: str, *sections: Any) -> list[str]:
@@ -218,14 +191,14 @@ def _undeclared(config: Config, place: str, *sections: Any) -> list[str]:
     return errors
 
 
-def _cell_errors(config: Config, place: str, cells: Iterable[Cell], metric: str | None) -> list[str]:
+def _cell_errors(config: Config, place: str, cells: Iterable[Cell], *metrics: Metric) -> list[str]:
     total = config.schedule.num_train_timesteps
     errors: dict[str, None] = {}
     for cell in cells:
         recipe_name = config.covariances[cell.covariance].recipe
         recipe = config.recipes.get(recipe_name)
         extractor = config.datasets[cell.dataset].extractor
-        if metric is not None and metric not in METRICS_OF_EXTRACTOR[extractor]:
+        for metric in [metric for metric in metrics if metric not in METRICS_OF_EXTRACTOR[extractor]]:
             possible = ", ".join(METRICS_OF_EXTRACTOR[extractor])
             where = f"datasets.{cell.dataset}.extractor is {extractor!r}, which gives {possible}"
             errors[f"{place}.metric: {metric!r} is not to be had: {where}"] = None

@@ -11,7 +11,7 @@ from typing import Any
 
 from sadpm.config.datasets import ClassifierConfig, HeadsConfig, NetworkConfig, TrainingConfig
 from sadpm.config.experiment import Config
-from sadpm.config.grid import Cell, GapCurve, figure_cells, figure_curves, fit_of, metrics_of, table_cells
+from sadpm.config.grid import Cell, GapCurve, fit_of, metrics_of, table_cells
 from sadpm.config.models import CheckpointConfig
 from sadpm.config.outputs import Figure
 from sadpm.config.sampling import RecipeConfig
@@ -266,11 +266,12 @@ def table_job(config: Config, name: str) -> TableJob:
 
 def figure_job(config: Config, name: str) -> FigureJob:
     """A figure with all that is drawn in it besides data."""
+    figure = config.figures[name]
     return FigureJob(
         name=name,
-        figure=config.figures[name],
-        cells=tuple(figure_cells(config, name)),
-        curves=tuple(figure_curves(config, name)),
+        figure=figure,
+        cells=tuple(figure.cells(config.seeds)),
+        curves=tuple(figure.curves(config.seeds)),
         labels=_labels(config),
     )
 
