@@ -187,6 +187,12 @@ def test_a_plan_is_that_of_an_empty_folder_and_leaves_everything_as_it_is(tmp_pa
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_graph_that_can_not_be_built_is_told(tmp_path):
+    (tmp_path / "Snakefile").write_text("rule tables:\n    input: 'nowhere'\n\nrule figures:\n")
+    with pytest.raises(UserError, match=r"the graph of jobs can't be built: (.|\n)*nowhere"):
+        outputs_of(CONFIG, str(tmp_path / "Snakefile"))
+
+
 def test_every_rule_has_its_class_of_jobs(graph):
     for job in closure(graph):
         assert type(job.told) is RULES[job.rule]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 from collections.abc import Iterable, Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -82,13 +81,13 @@ def outputs_of(config: Config, snakefile: str) -> list[Job]:
     Raises:
         UserError: the graph can't be built, for a reason which Snakemake tells.
     """
-    from snakemake.exceptions import WorkflowError
+    from snakemake.exceptions import RuleException, WorkflowError
 
     empty = config.model_copy(update={"results": "results"})  # and not where they may be there already
     try:
         with TemporaryDirectory() as folder:
             jobs = _jobs_of(empty, snakefile, Path(folder))
-    except WorkflowError as error:
+    except (RuleException, WorkflowError) as error:
         raise UserError(f"the graph of jobs can't be built: {error}") from None
     names = [*config.tables, *config.figures]
     return sorted((job for job in jobs if job.output), key=lambda job: names.index(job.output))
@@ -99,12 +98,11 @@ def _jobs_of(config: Config, snakefile: str, folder: Path) -> list[Job]:
     from snakemake.settings.enums import Quietness
     from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings, ResourceSettings
 
-    silent = OutputSettings(quiet={Quietness.ALL}, enable_file_logging=False, log_level_override=logging.CRITICAL)
-    with SnakemakeApi(silent) as snakemake:
+    with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as snakemake:
         workflow = snakemake.workflow(
             ResourceSettings(cores=1),
             config_settings=ConfigSettings(config={"planned": config}, config_args=""),
-            snakefile=snakefile,
+            snakefile=snakefile if "://" in snakefile else Path(snakefile),
             workdir=folder,
         )
         with redirect_stdout(io.StringIO()):  # a drawing, for which the graph is built
