@@ -8,8 +8,6 @@ from sadpm.config.grid import (
     Cell,
     all_cells,
     cells_by_run,
-    figure_cells,
-    figure_curves,
     fit_of,
     packs,
     passes,
@@ -34,7 +32,7 @@ def test_a_table_is_the_product_of_its_lists_and_what_is_added():
 
 def test_cells_shared_by_tables_and_figures_are_computed_once():
     wanted = [cell for name in CONFIG.tables for cell in table_cells(CONFIG, name)]
-    wanted += [cell for name in CONFIG.figures for cell in figure_cells(CONFIG, name)]
+    wanted += [cell for figure in CONFIG.figures.values() for cell in figure.cells(CONFIG.seeds)]
     cells = all_cells(CONFIG)
     assert set(cells) == set(wanted)
     assert max(Counter(cells).values()) == 1 < max(Counter(wanted).values())
@@ -44,9 +42,9 @@ def test_seeds_multiply_cells_and_a_table_may_choose_its_own():
     config = load_config(changed(changed(VALUES, "seeds", [0, 1, 2]), "tables/table3/seeds", [1]))
     assert {cell.seed for cell in table_cells(config, "table1")} == {0, 1, 2}
     assert {cell.seed for cell in table_cells(config, "table3")} == {1}
-    assert {curve.seed for curve in figure_curves(config, "figure4")} == {0, 1, 2}
-    assert {curve.seed for curve in figure_curves(config, "theory")} == {0}
-    assert {cell.seed for cell in figure_cells(config, "figure2")} == {0}
+    assert {curve.seed for curve in config.figures["figure4"].curves(config.seeds)} == {0, 1, 2}
+    assert {curve.seed for curve in config.figures["theory"].curves(config.seeds)} == {0}
+    assert {cell.seed for cell in config.figures["figure2"].cells(config.seeds)} == {0}
 
 
 WAYS = ["cell", "row", "covariance", "model"]
@@ -127,3 +125,18 @@ def test_a_kind_that_needs_more_than_the_forward_pass_has_its_own(monkeypatch):
     monkeypatch.setattr(NPR, "shares_a_pass", False)
     cells = cells_by_run(CONFIG)["digits/base/seed0"]
     assert passes(CONFIG, cells) == {"npr": "npr", "analytic": "analytic+sn", "sn": "analytic+sn"}
+
+
+def test_figures_have_the_cells_and_curves_of_what_they_show():
+    for figure in CONFIG.figures.values():
+        assert bool(figure.cells(CONFIG.seeds)) == bool(figure.shows & {"samples", "scores"})
+        assert bool(figure.curves(CONFIG.seeds)) == bool({"curves", "theorems"} & figure.shows)
+        assert bool(figure.metrics) == ("scores" in figure.shows)
+        assert any(map(figure.is_about, CONFIG.datasets)) == bool(figure.shows)
+    shown = set().union(*(figure.shows for figure in CONFIG.figures.values()))
+    assert shown == {"data", "samples", "scores", "curves", "theorems"}
+
+
+def test_a_gap_figure_may_have_seeds_of_its_own():
+    config = load_config(changed(changed(VALUES, "seeds", [0, 1, 2]), "figures/figure4/seeds", [1]))
+    assert {curve.seed for curve in config.figures["figure4"].curves(config.seeds)} == {1}

@@ -13,11 +13,11 @@ import torch
 import yaml
 from torch import nn
 
-from sadpm.config.grid import Cell
-from sadpm.config.jobs import train_job
+from sadpm.config.grid import table_cells
+from sadpm.config.jobs import RULES, train_job
 from sadpm.config.loading import load_config
 from sadpm.cost.flops import head_cost, unet_flops, unet_parameters
-from sadpm.cost.job_graph import Job, JobGraph
+from sadpm.cost.graph import closure, outputs_of
 from sadpm.cost.plan import EVERYTHING, Cost, Row, Speed, Throughput, plan_rows
 from sadpm.diffusion.gap import estimation_gap
 from sadpm.diffusion.samplers import Prediction
@@ -33,6 +33,7 @@ from sadpm.stages.plan import as_csv, by_target, plan
 from sadpm.stages.train import loss_at
 from test_config import CONFIGS, changed
 
+SNAKEFILE = str(CONFIGS.parent / "workflow/Snakefile")
 VALUES = yaml.safe_load((CONFIGS / "test.yaml").read_text())
 CONFIG = load_config(VALUES)
 SPEED = Throughput.model_validate(
@@ -46,12 +47,26 @@ UNET_FLOPS = unet_flops(*DIGITS)
 HEAD = head_cost(*DIGITS, "simple")
 
 
+def rows_of(config):
+    return plan_rows(config, outputs_of(config, SNAKEFILE), SPEED)
+
+
+@pytest.fixture(scope="module")
+def graph():
+    return outputs_of(CONFIG, SNAKEFILE)
+
+
+@pytest.fixture(scope="module")
+def rows(graph):
+    return plan_rows(CONFIG, graph, SPEED)
+
+
 def costs(rows: Sequence[Row], target: str = EVERYTHING) -> dict[tuple[str, str], Cost]:
     return {(row.rule, row.dataset): row.cost for row in rows if row.target == target}
 
 
-def outputs(folder: Path) -> list[Path]:
-    return [folder / f"plan.{form}" for form in ("md", "csv", "json")]
+def outputs(folder: Path) -> list[str | Path]:
+    return [SNAKEFILE, *(folder / f"plan.{form}" for form in ("md", "csv", "json"))]
 
 
 def large(**changes):
@@ -63,8 +78,8 @@ def large(**changes):
     return load_config(values)
 
 
-def test_costs_of_the_tests_configuration_by_hand():
-    found = costs(plan_rows(CONFIG, SPEED))
+def test_costs_of_the_tests_configuration_by_hand(rows):
+    found = costs(rows)
     parameters = unet_parameters(*DIGITS)
     trained = 6 * 8 * (1 + 2 + (3 + 1))  # base, SA-2, SA-3 with a window of its own
     assert found["train", "digits"] == Cost(
@@ -83,6 +98,11 @@ def test_costs_of_the_tests_configuration_by_hand():
     assert found["sample", "digits"].flops == sampled
     assert found["sample", "digits"].hours == pytest.approx(sampled / 2e9 / 3600)
     assert found["sample", "digits"].bytes == 60 * 18 * 64
+    drawn = CONFIG.datasets["patches"].num_samples * 2  # cells, in two parts each
+    steps = sum(cell.steps for cell in table_cells(CONFIG, "table3"))
+    assert found["sample_part", "patches"].calls == drawn // 2 * steps
+    assert found["sample_part", "patches"].bytes == found["join_parts", "patches"].calls == 0
+    assert found["join_parts", "patches"].bytes == drawn * 192
     gap = 2 * 4 * 4
     assert found["measure_gap", "digits"] == Cost(
         2, gap, gap * UNET_FLOPS, pytest.approx(gap * UNET_FLOPS / 2e9 / 3600)
@@ -103,7 +123,7 @@ def test_costs_of_the_tests_configuration_by_hand():
     ("metric", "other", "passes"), [("fd", "fd", 1), ("is", "fd", 2), ("kid", "fd", 2), ("kid", "is", 2)]
 )
 def test_inception_looks_once_for_fid_and_once_for_all_other_metrics(metric, other, passes):
-    found = costs(plan_rows(large(tables__table2__metric=metric, tables__table4__metric=other), SPEED))
+    found = costs(rows_of(large(tables__table2__metric=metric, tables__table4__metric=other)))
     assert found["score", "digits"].calls == passes * 60 * 18
     assert found["score", "digits"].flops == passes * 60 * 18 * FLOPS
     assert found["measure_reference", "digits"].calls == 50_000 * (2 if metric == "kid" else 1)
@@ -111,13 +131,13 @@ def test_inception_looks_once_for_fid_and_once_for_all_other_metrics(metric, oth
 
 
 def test_published_statistics_cost_nothing():
-    found = costs(plan_rows(large(datasets__digits__reference="x.npz"), SPEED))
+    found = costs(rows_of(large(datasets__digits__reference="x.npz")))
     assert found["measure_reference", "digits"] == Cost(1)
 
 
 def test_an_imported_model_is_not_trained():
     imported = changed(VALUES, "models/base", {"checkpoint": {"digits": {"path": "x"}}})
-    found = costs(plan_rows(load_config(imported), SPEED))
+    found = costs(rows_of(load_config(imported)))
     assert found["train", "digits"].calls == 6 * 8 * (2 + 4)
     assert found["train", "patches"].jobs == 1
     assert found["import_model", "digits"] == Cost(1, bytes=4 * unet_parameters(*DIGITS))
@@ -125,36 +145,72 @@ def test_an_imported_model_is_not_trained():
 
 def test_multipliers_multiply():
     double = load_config(changed(VALUES, "models/base", {"batch_multiplier": 3, "steps_multiplier": 2}))
-    calls = [costs(plan_rows(config, SPEED))["train", "patches"].calls for config in (CONFIG, double)]
+    calls = [costs(rows_of(config))["train", "patches"].calls for config in (CONFIG, double)]
     assert calls == [48, 6 * 48]
 
 
 def test_each_seed_costs_its_own_models_and_one_data_set():
-    one, two = (costs(plan_rows(load_config(changed(VALUES, "seeds", seeds)), SPEED)) for seeds in ([0], [0, 1]))
+    one, two = (costs(rows_of(load_config(changed(VALUES, "seeds", seeds)))) for seeds in ([0], [0, 1]))
     assert two["train", "digits"].flops == 2 * one["train", "digits"].flops
     assert two["prepare_data", "digits"] == one["prepare_data", "digits"]
 
 
-def test_all_together_cost_less_than_each_alone_and_no_more_than_the_dearest():
-    rows = plan_rows(CONFIG, SPEED)
+def test_all_together_cost_less_than_each_alone_and_no_more_than_the_dearest(rows):
     everything = sum(cost.flops for cost in costs(rows).values())
     alone = [sum(cost.flops for cost in costs(rows, name).values()) for name in [*CONFIG.tables, *CONFIG.figures]]
     assert max(alone) < everything < sum(alone)
     assert costs(rows, "figure1") == {("figure", ""): Cost(1)}
 
 
-def test_a_table_alone_needs_no_other_tables_models():
-    rows = costs(plan_rows(CONFIG, SPEED), "table3")
-    assert rows["train", "patches"].jobs == 1
-    assert {dataset for _, dataset in rows} == {"patches", ""}
+def test_a_table_alone_needs_no_other_tables_models(rows):
+    found = costs(rows, "table3")
+    assert found["train", "patches"].jobs == 1
+    assert {dataset for _, dataset in found} == {"patches", ""}
 
 
-def test_only_draws_with_a_covariance_need_one():
-    graph = JobGraph(CONFIG)
-    fixed, sn = (Cell("digits", "base", 0, "ddpm", covariance, 2) for covariance in ("fixed", "sn"))
-    for cells, needed in [((fixed,), False), ((fixed, sn), True)]:
-        rules = [job.rule for job in graph.closure([Job("sample", "digits", "base", 0, cells)])]
-        assert ("fit_covariances" in rules) == needed
+def test_only_draws_with_a_covariance_need_one(graph):
+    drawing = [job for job in closure(graph) if job.rule in ("sample", "sample_part")]
+    assert {bool(chain.fit) for job in drawing for chain in job.told.chains} == {True, False}
+    for job in drawing:
+        needs_a_fit = any(need.rule == "fit_covariances" for need in job.needs)
+        assert needs_a_fit == any(chain.fit for chain in job.told.chains)
+
+
+def test_a_plan_is_that_of_an_empty_folder_and_leaves_everything_as_it_is(tmp_path, monkeypatch, capfd, graph):
+    values = changed(VALUES, "results", str(tmp_path / "results"))
+    values = changed(values, "models/base", {"checkpoint": {"digits": {"path": "none.pth"}}})
+    values = changed(values, "datasets/patches/source", {"kind": "images", "path": "none", "size": 8})
+    values = changed(values, "published", "none.csv")
+    config = load_config(values)
+    made = tmp_path / "results/test/digits/base/seed0"
+    (made / "covariance").mkdir(parents=True)
+    (made / "covariance/npr.safetensors").touch()
+    (made / "training.json").write_text(json.dumps({"provenance": {"job": {"seed": 7}}}))
+    monkeypatch.chdir(tmp_path)
+    found = closure(outputs_of(config, SNAKEFILE))
+    assert len(found) == len(closure(graph))
+    assert {job.wildcards["fits"] for job in found if job.rule == "fit_covariances"} == {"analytic+npr+sn"}
+    assert {path.name for path in tmp_path.iterdir()} == {"results"}
+    assert Path.cwd() == tmp_path
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_graph_that_can_not_be_built_is_told(tmp_path):
+    (tmp_path / "Snakefile").write_text("rule tables:\n    input: 'nowhere'\n\nrule figures:\n")
+    with pytest.raises(UserError, match=r"the graph of jobs can't be built: (.|\n)*nowhere"):
+        outputs_of(CONFIG, str(tmp_path / "Snakefile"))
+
+
+def test_every_rule_has_its_class_of_jobs(graph):
+    for job in closure(graph):
+        assert type(job.told) is RULES[job.rule]
+    assert {job.output for job in graph} == {*CONFIG.tables, *CONFIG.figures}
+
+
+def test_an_experiment_may_have_no_figures():
+    found = costs(rows_of(load_config(changed(VALUES, "figures", {}))))
+    assert found["table", ""].jobs == 4
+    assert ("figure", "") not in found
 
 
 class Counting(nn.Module):
@@ -179,25 +235,25 @@ def test_training_sees_as_many_images_as_planned(window, length, weight):
     assert network.images == 6 * objective.images_per_training_image()
 
 
-def test_the_gap_takes_as_many_passes_as_planned():
+def test_the_gap_takes_as_many_passes_as_planned(rows):
     network, schedule = Counting(), NoiseSchedule.create(**CONFIG.schedule.model_dump())
     x = torch.zeros(4, 1, 8, 8)
     for _ in estimation_gap(lambda x, t: Prediction(network(x, t)), schedule, x, x, 5, lambda _: torch.zeros_like(x)):
         pass
-    assert network.images == costs(plan_rows(CONFIG, SPEED))["measure_gap", "digits"].calls // 2
+    assert network.images == costs(rows)["measure_gap", "digits"].calls // 2
 
 
-def test_the_theorems_take_as_many_passes_as_planned():
+def test_the_theorems_take_as_many_passes_as_planned(rows):
     network, schedule = Counting(), NoiseSchedule.create(**CONFIG.schedule.model_dump())
     x = torch.zeros(4, 1, 8, 8)
     arguments = (lambda x, t: Prediction(network(x, t)), schedule, x)
     for _ in chain(two_sides(*arguments, x, 5, lambda _: x), errors_by_level(*arguments, lambda _: x)):
         pass
-    assert network.images == costs(plan_rows(CONFIG, SPEED))["measure_theory", "digits"].calls
+    assert network.images == costs(rows)["measure_theory", "digits"].calls
 
 
-def test_a_target_of_the_theorems_has_figure_and_table():
-    found = costs(plan_rows(CONFIG, SPEED), "theory")
+def test_a_target_of_the_theorems_has_figure_and_table(rows):
+    found = costs(rows, "theory")
     assert {rule for rule, _ in found} == {"prepare_data", "train", "measure_theory", "theory_table", "figure"}
     assert {cost.jobs for cost in found.values()} == {1}
 
@@ -230,10 +286,10 @@ def array_config(path: Path):
 
 def test_an_arrays_shape_is_read_from_its_header(tmp_path):
     np.save(tmp_path / "grey.npy", np.zeros((5, 8, 8), np.uint8))
-    assert costs(plan_rows(array_config(tmp_path / "grey.npy"), SPEED))["prepare_data", "patches"].bytes == 5 * 64
+    assert costs(rows_of(array_config(tmp_path / "grey.npy")))["prepare_data", "patches"].bytes == 5 * 64
     np.save(tmp_path / "long.npy", np.zeros((5, 8, 16), np.uint8))
     with pytest.raises(UserError, match="square images, not 8x16"):
-        plan_rows(array_config(tmp_path / "long.npy"), SPEED)
+        rows_of(array_config(tmp_path / "long.npy"))
 
 
 def test_what_is_not_known_is_left_out_and_said_so(tmp_path, capsys):
@@ -242,7 +298,7 @@ def test_what_is_not_known_is_left_out_and_said_so(tmp_path, capsys):
     assert "The files of `patches` are not there yet" in shown
     assert "| table3 | 8 | 408 | ≥ 0 FLOP | ≥ 0 | ≥ 0 B |" in shown
     assert "≥" not in next(line for line in shown.splitlines() if line.startswith("| table1"))
-    rows = plan_rows(array_config(tmp_path / "later.npy"), SPEED)
+    rows = rows_of(array_config(tmp_path / "later.npy"))
     assert {(row.rule, row.dataset) for row in rows if not row.cost.complete} >= {("train", "patches")}
     files = {"kind": "images", "path": "x", "size": 8}
     plan(load_config(changed(VALUES, "datasets/patches/source", files)), *outputs(tmp_path))
@@ -251,7 +307,7 @@ def test_what_is_not_known_is_left_out_and_said_so(tmp_path, capsys):
     left_out = {row["rule"] for row in rows if row["complete"] == "False"}
     assert left_out == {"prepare_data"}
     measured = changed(changed(VALUES, "datasets/patches/source", files), "datasets/patches/extractor", "inception")
-    left_out = {row.rule for row in plan_rows(load_config(measured), SPEED) if not row.cost.complete}
+    left_out = {row.rule for row in rows_of(load_config(measured)) if not row.cost.complete}
     assert left_out == {"prepare_data", "measure_reference"}
 
 
@@ -273,14 +329,14 @@ def test_an_assumption_is_called_one(tmp_path, capsys):
     assert (tmp_path / "plan.md").read_text().count("| sample | digits |") == 1
 
 
-def test_a_measurement_takes_the_place_of_the_assumption(tmp_path, capsys):
+def test_a_measurement_takes_the_place_of_the_assumption(tmp_path, capsys, rows):
     path = tmp_path / "throughput.json"
     path.write_text(SPEED.model_dump_json())
     plan(CONFIG, *outputs(tmp_path), [path])
     shown = capsys.readouterr().out
     assert "Measured on a test in float32, in TFLOP/s: digits 0.001 in training and 0.002 in sampling" in shown
     assert "ssumed" not in shown
-    assert (tmp_path / "plan.csv").read_text() == as_csv(plan_rows(CONFIG, SPEED), SPEED)
+    assert (tmp_path / "plan.csv").read_text() == as_csv(rows, SPEED)
 
 
 def test_a_network_that_was_not_measured_is_reckoned_as_the_first_and_named(tmp_path, capsys):

@@ -1,71 +1,80 @@
-"""The plan against Snakemake's own dry run: the same jobs, for everything and for one output alone."""
+"""The target `plan`: it is given the workflow's own configuration, and finds the jobs that Snakemake would run."""
 
 import csv
 import json
 import re
+import subprocess
+import sys
 from collections import Counter
 
-import pytest
 import yaml
-from real_runs import REPOSITORY, TEST_CONFIG, Workflow
+from real_runs import ENVIRONMENT, REPOSITORY, TEST_CONFIG, Workflow
 
-from sadpm.config.files import read_config
-from sadpm.config.loading import load_config
-from sadpm.cost.plan import EVERYTHING, Throughput, plan_rows
-
-CONFIGS = REPOSITORY / "config"
+NO_FILES = {".snakemake", "results"}
 
 
-def planned(path, target):
-    config = load_config(read_config(path))
-    rows = plan_rows(config, Throughput.assumed(config))
+def planned(folder, target):
+    """The jobs of a plan, by rule."""
     jobs = Counter()
-    for row in rows:
-        jobs[row.rule] += row.cost.jobs if row.target == target else 0
+    for row in csv.DictReader((folder / "plan.csv").read_text().splitlines()):
+        jobs[row["rule"]] += int(row["jobs"]) if row["target"] == target else 0
     return +jobs
 
 
-def dry_run(folder, path, target):
-    text = Workflow(folder).run(target, "--dry-run", "--quiet", "rules", config=path).stdout
-    stats = re.findall(r"^(\S+) +(\d+)$", text.split("Job stats:")[1].split("total")[0], flags=re.MULTILINE)
-    jobs = Counter({rule: int(count) for rule, count in stats})
-    del jobs[target]  # the rule that only names its files
-    return jobs
+def test_jobs_are_those_that_snakemake_would_run(tmp_path):
+    """With several files, one of which extends another, a value on the command line, and weights that come later."""
+    (tmp_path / "files").mkdir()
+    values = {"extends": str(TEST_CONFIG), "models": {"sa2-lam1": {"checkpoint": {"digits": {"path": "weights.pth"}}}}}
+    (tmp_path / "files/mine.yaml").write_text(yaml.safe_dump(values))
+    (tmp_path / "files/more.yaml").write_text("experiment: mine\nsamples_per_job: cell\n")
+    here = tmp_path / "here"
+    command = [*Workflow(here).command(tmp_path / "files/mine.yaml"), tmp_path / "files/more.yaml", "--cores", "1"]
+
+    def run(*targets):
+        arguments = [*command, "--config", "seeds=[1, 2]", "--", *targets]
+        done = subprocess.run(arguments, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    run("plan")
+    assert {path.name for path in here.iterdir()} == NO_FILES
+    (here / "weights.pth").touch()
+    command += ["--dry-run", "--quiet", "rules"]
+    for target in ("figure2", "all"):
+        stats = run(target).split("Job stats:")[1].split("total")[0]
+        jobs = Counter({rule: int(count) for rule, count in re.findall(r"^(\S+) +(\d+)$", stats, re.MULTILINE)})
+        del jobs[target]  # the rule that only names its files
+        assert planned(here / "results/mine", target) == jobs
+    assert jobs["import_model"] == 2
 
 
-@pytest.mark.parametrize(
-    ("name", "target"), [("test", "all"), ("config", "all"), ("test", "table4"), ("config", "figure2")]
-)
-def test_jobs_are_those_that_snakemake_would_run(tmp_path, name, target):
-    path = CONFIGS / f"{name}.yaml"
-    assert planned(path, EVERYTHING if target == "all" else target) == dry_run(tmp_path, path, target)
-
-
-def test_imported_models_are_counted_as_snakemake_does(tmp_path):
-    values = yaml.safe_load(TEST_CONFIG.read_text())
-    values["models"]["sa2-lam1"]["checkpoint"] = {"digits": {"path": "weights.pth"}}
-    (tmp_path / "weights.pth").touch()
-    path = tmp_path / "imported.yaml"
-    path.write_text(yaml.safe_dump(values))
-    jobs = dry_run(tmp_path, path, "all")
-    assert jobs["import_model"] == 1
-    assert planned(path, EVERYTHING) == jobs
+def test_another_workflow_may_ask_for_it_by_another_name(tmp_path):
+    (tmp_path / "outer.yaml").write_text(yaml.safe_dump({"inner": {"extends": str(TEST_CONFIG), "figures": None}}))
+    (tmp_path / "Snakefile").write_text(
+        'configfile: "outer.yaml"\n'
+        f'module sadpm:\n    snakefile: "{REPOSITORY}/workflow/Snakefile"\n    config: config["inner"]\n'
+        "use rule * from sadpm as ours_*\n"
+    )
+    command = [sys.executable, "-m", "snakemake", "--directory", tmp_path, "--cores", "1", "ours_plan"]
+    done = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert planned(tmp_path / "results/test", "table3")["sample_part"] == 2
 
 
 def test_the_target_needs_no_data_no_other_job_and_nothing_heavy(tmp_path):
     for heavy in ("torch", "matplotlib"):
         (tmp_path / f"{heavy}.py").write_text("raise ImportError('too heavy for a plan')")
-    workflow = Workflow(tmp_path)
+    workflow = Workflow(tmp_path / "here")
     done = workflow.run("plan", environment={"PYTHONPATH": str(tmp_path)})
     assert "1 of 1 steps (100%) done" in done.stderr
-    assert "# Plan of test" in done.stdout
+    assert done.stdout.startswith("# Plan of test")
+    assert (workflow.results / "logs/plan.log").read_text() == ""
     assert "Assumed, not measured" in (workflow.results / "plan.md").read_text()
-    rows = list(csv.DictReader((workflow.results / "plan.csv").read_text().splitlines()))
-    assert {row["target"] for row in rows} >= {"all", "table1", "figure5"}
+    assert {path.name for path in workflow.folder.iterdir()} == NO_FILES
     speed = {"training": 1e12, "sampling": 2e12}
     content = {"device": "mine", "networks": {"digits": speed}}
     (tmp_path / "throughput.json").write_text(json.dumps(content))
-    values = yaml.safe_load(TEST_CONFIG.read_text()) | {"plan": {"throughput": "throughput.json"}}
+    values = yaml.safe_load(TEST_CONFIG.read_text()) | {"plan": {"throughput": str(tmp_path / "throughput.json")}}
     (tmp_path / "measured.yaml").write_text(yaml.safe_dump(values))
     workflow.run("plan", config=tmp_path / "measured.yaml")
     assert "Measured on mine" in (workflow.results / "plan.md").read_text()

@@ -1,4 +1,4 @@
-"""Names of files, and functions of the grid, that the rules of the stages share."""
+"""What several rules share: names of files, what a job is told, what it is about, and what it may use."""
 
 import re
 from pathlib import Path
@@ -22,6 +22,7 @@ LOG = f"{ROOT}/logs"
 BENCHMARK = f"{ROOT}/benchmarks"
 PACKS = grid.packs(CONFIG)
 CELLS = grid.cells_by_run(CONFIG)
+THEORIES = [name for name, figure in CONFIG.figures.items() if "theorems" in figure.shows]
 
 
 def one_of(names):
@@ -44,70 +45,12 @@ wildcard_constraints:
     num_images=r"\d+",
     table=one_of(CONFIG.tables),
     figure=one_of(CONFIG.figures),
-    theory=one_of(name for name, figure in CONFIG.figures.items() if figure.kind == "theory"),
+    theory=one_of(THEORIES),
     shard=r"\d+",
     shards=r"\d+",
 
 
-# What each rule's job is told, by its wildcards.
-
-
-def preparing(w):
-    return jobs.DataJob(source=CONFIG.datasets[w.dataset].source)
-
-
-def training_extractor(w):
-    return jobs.ExtractorJob(extractor=CONFIG.datasets[w.dataset].extractor)
-
-
-def measuring_reference(w):
-    return jobs.reference_job(CONFIG, w.dataset)
-
-
-def training(w):
-    return jobs.train_job(CONFIG, *jobs.parse_run(w.run))
-
-
-def importing(w):
-    return jobs.import_job(CONFIG, *jobs.parse_run(w.run)[:2])
-
-
-def fitting(w):
-    dataset, _, seed = jobs.parse_run(w.run)
-    return jobs.covariance_job(CONFIG, dataset, seed, w.fits.split("+"))
-
-
-def sampling(w):
-    return jobs.sample_job(CONFIG, cells_of(w), shard_of(w))
-
-
-def scoring(w):
-    return jobs.score_job(CONFIG, cells_of(w))
-
-
-def measuring_gap(w):
-    _, _, seed = jobs.parse_run(w.run)
-    return jobs.GapJob(schedule=CONFIG.schedule, start=int(w.start), num_images=int(w.num_images), seed=seed)
-
-
-def measuring_theory(w):
-    return jobs.theory_job(CONFIG, w.theory, jobs.parse_run(w.run)[2])
-
-
-def tabulating_theory(w):
-    return jobs.figure_job(CONFIG, w.theory)
-
-
-def writing_table(w):
-    return jobs.table_job(CONFIG, w.table)
-
-
-def drawing_figure(w):
-    return jobs.figure_job(CONFIG, w.figure)
-
-
-def planning(w):
-    return CONFIG
+# What a job is told, and when that is a reason to run it again.
 
 
 def as_json(job_of):
@@ -123,7 +66,8 @@ def again_unless(report, job_of):
 
     def look(w):
         path = report.format(**w)
-        found = records.difference(Path(path), job_of(w)) if RerunTrigger.PARAMS in workflow.rerun_triggers else None
+        looks = RerunTrigger.PARAMS in workflow.rerun_triggers and Path(path).exists()
+        found = records.difference(Path(path), job_of(w)) if looks else None
         if found and path not in workflow.dag.forcefiles:
             logger.info(f"{path}: made with other parameters ({found}); the job runs again.")
             workflow.dag.forcefiles.add(path)
@@ -132,7 +76,7 @@ def again_unless(report, job_of):
     return look
 
 
-# Data sets, runs and cells.
+# What a job is about, by its wildcards, and the files that tell of it.
 
 
 def name_of_dataset(w):
@@ -157,15 +101,11 @@ def images_of(w):
     return f"{ROOT}/{name_of_dataset(w)}/data/images.npy"
 
 
-def reference_of(w):
-    return f"{ROOT}/{name_of_dataset(w)}/reference.npz"
-
-
 def checkpoint_of(w):
     """A released file, or those of a released folder that matter."""
     dataset, model, _ = jobs.parse_run(w.run)
-    path = Path(*named(f"models.{model}.checkpoint.{dataset}.path"))
-    return model_folder.find(path).files() if path.is_dir() else path
+    paths = map(Path, named(f"models.{model}.checkpoint.{dataset}.path"))
+    return [file for path in paths for file in (model_folder.find(path).files() if path.is_dir() else [path])]
 
 
 def extractor_of(w):
@@ -175,14 +115,9 @@ def extractor_of(w):
     return f"{ROOT}/{dataset}/extractor.safetensors" if extractor.is_trained else []
 
 
-def published_of(w):
-    """The statistics of the real images, where the configuration names a published file."""
-    return named(f"datasets.{name_of_dataset(w)}.reference")
-
-
 def measured_of(w):
     """The real images, where their statistics are measured here."""
-    return [] if published_of(w) else images_of(w)
+    return [] if dataset_of(w).reference else images_of(w)
 
 
 def cells_of(w):
@@ -205,34 +140,21 @@ def passes_of(run):
     return grid.passes(CONFIG, CELLS[run], made)
 
 
-def shard_of(w):
-    """Which part of its cells' samples a job draws."""
-    return (int(w.shard), int(w.shards)) if hasattr(w, "shard") else (0, 1)
-
-
-def parts_of(form):
-    """The files of one form that the jobs write which share a set of samples."""
-    return lambda w: expand(f"{PART}.{form}", run=w.run, pack=w.pack, shard=range(n := dataset_of(w).shards), shards=n)
-
-
 def pack_files(cells, name):
     """Files of the packs that hold these cells, each once."""
     places = {(cell.run, grid.pack_of(cell, CONFIG.samples_per_job)): None for cell in cells}
     return [f"{ROOT}/{run}/{name}".format(pack=pack) for run, pack in places]
 
 
-def gap_files(figure):
-    return [f"{GAP}.csv".format(run=curve.run, **vars(curve)) for curve in grid.figure_curves(CONFIG, figure)]
+def gap_files(curves):
+    """The files of these curves."""
+    return [f"{GAP}.csv".format(run=curve.run, **vars(curve)) for curve in curves]
 
 
-def theory_files(figure):
-    runs = [curve.run for curve in grid.figure_curves(CONFIG, figure)]
-    return [f"{THEORY}.json".format(run=run, theory=figure) for run in runs]
-
-
-def shown(kind, files):
-    """The input of a figure that only figures of one kind have."""
-    return lambda w: files(w.figure) if CONFIG.figures[w.figure].kind == kind else []
+def theory_files(name):
+    """The theorems' numbers for a figure, if it shows them."""
+    curves = CONFIG.figures[name].curves(CONFIG.seeds) if name in THEORIES else []
+    return [f"{THEORY}.json".format(run=curve.run, theory=name) for curve in curves]
 
 
 # What a job may use.
@@ -251,11 +173,6 @@ def growing(amount, attempt):
 def memory(base, copies):
     """Megabytes of a process: a base, and so many copies of the input."""
     return lambda w, input, attempt: growing(base + copies * input.size_mb, attempt)
-
-
-def processes_of(w):
-    """How many processes train a network together, on the CPU where there is no GPU."""
-    return max(1, dataset_of(w).gpus)
 
 
 def gpu_of(w):

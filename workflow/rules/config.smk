@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 
 from sadpm.running.files import UserError
+from sadpm.config.experiment import Config
 from sadpm.config.files import extended, merged, read_config
 from sadpm.config.loading import load_config
 from sadpm.kinds.section import ConfigError
@@ -29,15 +30,18 @@ def configuration():
     return values, ", ".join(map(str, files))
 
 
+# The plan has the graph of jobs built once more, from the configuration that it was given, and before any file is there.
+PLANNING = isinstance(config.get("planned"), Config)
+
 try:
-    VALUES, CONFIG_SOURCE = configuration()
-    CONFIG = load_config(VALUES, CONFIG_SOURCE)
+    values, CONFIG_SOURCE = ({}, "plan") if PLANNING else configuration()
+    CONFIG = config["planned"] if PLANNING else load_config(values, CONFIG_SOURCE)
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
 
 
 # For Snakemake's own report, and not with --configfile, where it would read the tables of the default one as well.
-if not workflow.overwrite_configfiles:
+if not (workflow.overwrite_configfiles or PLANNING):
 
     configfile: DEFAULT
 
@@ -57,7 +61,9 @@ def warn(line):
 
 @cache
 def named(*keys):
-    """Those of the files under these keys that the configuration names. They, or other ones, must not be missing."""
+    """Those of the files under these keys that the configuration names, of which none may be missing; a plan needs none."""
+    if PLANNING:
+        return []
     files = [NAMED_FILES[key] for key in keys if key in NAMED_FILES]
     if any(map(problem_of, files)):
         others = [file for file in NAMED_FILES.values() if file not in files]
@@ -74,7 +80,7 @@ def problem_of(file):
 @cache
 def check_source(dataset):
     """Look for the files of a data set. No inputs: they may be gone when the images are prepared."""
-    problems = source_problems(CONFIG, dataset)
+    problems = [] if PLANNING else source_problems(CONFIG, dataset)
     if problems and workflow.executor_plugin and not workflow.dryrun:
         refuse(problems)
     for problem in problems:

@@ -1,5 +1,9 @@
 """Images, what looks at them, and the statistics of what it sees."""
 
+preparing = lambda w: jobs.DataJob(source=dataset_of(w).source)
+training_extractor = lambda w: jobs.ExtractorJob(extractor=dataset_of(w).extractor)
+measuring_reference = lambda w: jobs.reference_job(CONFIG, w.dataset)
+
 
 # Where Snakemake itself runs: compute nodes seldom reach the network.
 rule prepare_data:
@@ -63,7 +67,7 @@ rule measure_reference:
     input:
         images=measured_of,
         weights=extractor_of,
-        published=published_of,
+        published=lambda w: named(f"datasets.{w.dataset}.reference"),
         record=again_unless(f"{DATASET}/reference.json", measuring_reference),
     output:
         reference=f"{DATASET}/reference.npz",

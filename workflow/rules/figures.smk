@@ -1,14 +1,20 @@
-"""Figures, each from what its kind shows: samples, scores, gap curves or the theorems' numbers."""
+"""Figures, each from what it says that it shows: images, samples, scores, gap curves, or the theorems' numbers."""
+
+drawing_figure = lambda w: jobs.figure_job(CONFIG, w.figure)
+
+# The input of those figures that show such things.
+shown = lambda what, files: lambda w: files(CONFIG.figures[w.figure]) if what in CONFIG.figures[w.figure].shows else []
+of_packs = lambda name: lambda figure: pack_files(figure.cells(CONFIG.seeds), name)
 
 
 rule figure:
     input:
-        samples=shown("samples", lambda name: pack_files(grid.figure_cells(CONFIG, name), "samples/{pack}.npy")),
-        reports=shown("samples", lambda name: pack_files(grid.figure_cells(CONFIG, name), "samples/{pack}.json")),
-        data=shown("samples", lambda name: f"{ROOT}/{CONFIG.figures[name].dataset}/data/images.npy"),
-        scores=shown("quality", lambda name: pack_files(grid.figure_cells(CONFIG, name), "scores/{pack}.json")),
-        curves=shown("gap", gap_files),
-        theorems=shown("theory", theory_files),
+        samples=shown("samples", of_packs("samples/{pack}.npy")),
+        reports=shown("samples", of_packs("samples/{pack}.json")),
+        data=shown("data", lambda figure: f"{ROOT}/{figure.dataset}/data/images.npy"),
+        scores=shown("scores", of_packs("scores/{pack}.json")),
+        curves=shown("curves", lambda figure: gap_files(figure.curves(CONFIG.seeds))),
+        theorems=lambda w: theory_files(w.figure),
         record=again_unless(f"{ROOT}/figures/{{figure}}.json", drawing_figure),
     output:
         pdf=f"{ROOT}/figures/{{figure}}.pdf",

@@ -1,5 +1,10 @@
 """What the experiment will cost. Needs no data and no other rule, and nothing needs it."""
 
+# The plan has Snakemake find the jobs in this same workflow. A variable, for the reason that stages.smk gives.
+os.environ.update(SADPM_SNAKEFILE=str(workflow.current_basedir.join("../Snakefile")))
+
+planning = lambda w: CONFIG
+
 
 rule plan:
     input:
@@ -31,5 +36,5 @@ rule plan:
         f"Planning {CONFIG.experiment}"
     shell:
         f"{STAGES}.plan"
-        " --params {params.job:q} --throughput {input.throughput:q}"
+        ' --params {params.job:q} --snakefile "$SADPM_SNAKEFILE" --throughput {input.throughput:q}'
         " --markdown {output.markdown:q} --csv {output.csv:q} --report {output.report:q} 2> {log:q}"

@@ -1,5 +1,14 @@
 """Samples: a job draws some cells of one model, and where images are many, several jobs each draw a part of them."""
 
+sampling = lambda w: jobs.sample_job(
+    CONFIG, cells_of(w), (int(w.shard), int(w.shards)) if hasattr(w, "shard") else (0, 1)
+)
+
+# The files of one form that the jobs write which share a set of samples.
+parts_of = lambda form: lambda w: expand(
+    f"{PART}.{form}", run=w.run, pack=w.pack, shard=range(dataset_of(w).shards), shards=dataset_of(w).shards
+)
+
 
 rule sample:
     input:

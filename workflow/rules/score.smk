@@ -1,11 +1,13 @@
 """Scores of the samples, in the same packs as they were drawn."""
 
+scoring = lambda w: jobs.score_job(CONFIG, cells_of(w))
+
 
 rule score:
     input:
         samples=f"{SAMPLES}.npy",
         report=f"{SAMPLES}.json",
-        reference=reference_of,
+        reference=lambda w: f"{ROOT}/{name_of_dataset(w)}/reference.npz",
         weights=extractor_of,
         images=measured_of,
         record=again_unless(f"{RUN}/scores/{{pack}}.json", scoring),

@@ -1,5 +1,8 @@
 """Tables: the long CSV is the truth, LaTeX and Markdown are rendered from it."""
 
+writing_table = lambda w: jobs.table_job(CONFIG, w.table)
+tabulating_theory = lambda w: jobs.figure_job(CONFIG, w.theory)
+
 
 rule table:
     input:

@@ -3,7 +3,7 @@
 TABLES = {name: [f"{ROOT}/tables/{name}.{form}" for form in ("csv", "tex", "md")] for name in CONFIG.tables}
 FIGURES = {
     name: [f"{ROOT}/figures/{name}.{form}" for form in ("pdf", "png")]
-    + [f"{ROOT}/tables/{name}.{form}" for form in ("csv", "tex", "md") if figure.kind == "theory"]
+    + [f"{ROOT}/tables/{name}.{form}" for form in ("csv", "tex", "md") if name in THEORIES]
     for name, figure in CONFIG.figures.items()
 }
 

@@ -1,5 +1,11 @@
 """One noise predictor for each data set, model and seed: trained, or read from a checkpoint."""
 
+training = lambda w: jobs.train_job(CONFIG, *jobs.parse_run(w.run))
+importing = lambda w: jobs.import_job(CONFIG, *jobs.parse_run(w.run)[:2])
+
+# Together they train one network, on the CPU where there is no GPU.
+processes = lambda w: max(1, dataset_of(w).gpus)
+
 
 rule train:
     input:
@@ -18,9 +24,9 @@ rule train:
     priority: 10
     conda:
         "../../environment.yml"
-    threads: processes_of
+    threads: processes
     resources:
-        mem_mb=lambda w, input, attempt: memory(4000, copies=2)(w, input, attempt) * processes_of(w),
+        mem_mb=lambda w, input, attempt: memory(4000, copies=2)(w, input, attempt) * processes(w),
         runtime=24 * 60,
         gpu=lambda w: dataset_of(w).gpus,
         checkpoint_seconds=CONFIG.checkpoint_seconds,

@@ -42,11 +42,11 @@ def shape_errors(config: Config, dataset: str, shape: ImageShape) -> list[str]:
     if shape.number is None:
         return errors
     for name, figure in config.figures.items():
-        if figure.kind != "illustration" and figure.dataset == dataset:
+        if figure.is_about(dataset):
             errors += [
                 f"figures.{name}.{key}: {asked} is above the {shape.number} images of {dataset!r}"
-                for key in ("columns", "num_images")
-                if (asked := getattr(figure, key, 0)) > shape.number
+                for key, asked in figure.images.items()
+                if asked > shape.number
             ]
     if config.datasets[dataset].reference is None and (reason := _too_few(config, dataset, shape.number)):
         errors.append(f"datasets.{dataset}.source: {reason}")
@@ -65,9 +65,10 @@ def _sample_errors(config: Config, dataset: str) -> list[str]:
         errors.append(f"datasets.{dataset}.num_samples: {reason}")
     errors += _level_errors(config, dataset)
     errors += [
-        f"figures.{name}.columns: {figure.columns} is above datasets.{dataset}.num_samples ({entry.num_samples})"
+        f"figures.{name}.{key}: {asked} is above datasets.{dataset}.num_samples ({entry.num_samples})"
         for name, figure in config.figures.items()
-        if figure.kind == "samples" and figure.dataset == dataset and figure.columns > entry.num_samples
+        for key, asked in figure.images.items()
+        if "samples" in figure.shows and figure.is_about(dataset) and asked > entry.num_samples
     ]
     return errors
 

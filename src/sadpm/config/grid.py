@@ -11,7 +11,7 @@ from sadpm.diffusion.timesteps import exact_timesteps
 
 if TYPE_CHECKING:
     from sadpm.config.experiment import Config
-    from sadpm.config.outputs import Figure, GapFigure, Grid, TheoryFigure
+    from sadpm.config.outputs import Figure, Grid
     from sadpm.kinds.section import Metric, SamplesPerJob
 
 
@@ -68,43 +68,18 @@ def table_cells(config: Config, table: str) -> list[Cell]:
     return list(dict.fromkeys(c for grid in config.tables[table].grids for c in grid_cells(grid, config.seeds)))
 
 
-def figure_cells(config: Config, name: str) -> list[Cell]:
-    """The cells that a figure shows: samples of the first seed, or scores of all seeds."""
-    figure = config.figures[name]
-    seeds: tuple[int, ...]
-    samplers: tuple[str, ...]
-    match figure.kind:
-        case "samples":
-            seeds, samplers = config.seeds[:1], (figure.sampler,)
-        case "quality":
-            seeds, samplers = config.seeds, figure.samplers
-        case _:
-            return []
-    axes = ((figure.dataset,), figure.models, seeds, samplers, (figure.covariance,), figure.steps)
-    return [Cell(*values) for values in product(*axes)]
-
-
-def figure_curves(config: Config, name: str) -> list[GapCurve]:
-    """The gap curves that a figure shows: of all seeds, or, where each has a panel's worth of lines, the first."""
-    figure = config.figures[name]
-    if figure.kind not in ("gap", "theory"):
-        return []
-    pairs = product(figure.models, config.seeds if figure.kind == "gap" else config.seeds[:1])
-    return [GapCurve(figure.dataset, model, seed, figure.start, figure.num_images) for model, seed in pairs]
-
-
 def all_cells(config: Config) -> list[Cell]:
     """The union of the cells of all tables and figures, sorted."""
     of_tables = {cell for name in config.tables for cell in table_cells(config, name)}
-    return sorted(of_tables.union(*(figure_cells(config, name) for name in config.figures)))
+    return sorted(of_tables.union(*(figure.cells(config.seeds) for figure in config.figures.values())))
 
 
 def metrics_of(config: Config, dataset: str) -> tuple[Metric, ...]:
     """The metrics that a table or figure asks for on a data set, and those that come for free, sorted."""
     free = set(config.datasets[dataset].extractor.free)
     asked = [table.metric for table in config.tables.values() if any(dataset in grid.datasets for grid in table.grids)]
-    drawn = [f.metric for f in config.figures.values() if f.kind == "quality" and f.dataset == dataset]
-    return tuple(sorted(free.union(asked, drawn)))
+    drawn = [figure.metrics for figure in config.figures.values() if figure.is_about(dataset)]
+    return tuple(sorted(free.union(asked, *drawn)))
 
 
 def pack_of(cell: Cell, samples_per_job: SamplesPerJob) -> str:
@@ -187,34 +162,15 @@ def reference_errors(config: Config) -> list[str]:
         else:
             errors += _cell_errors(config, f"tables.{name}", table_cells(config, name), table.metric)
     for name, figure in config.figures.items():
-        errors += _figure_errors(config, f"figures.{name}", name, figure)
+        errors += _figure_errors(config, f"figures.{name}", figure)
     return list(dict.fromkeys(errors))
 
 
-def _figure_errors(config: Config, place: str, name: str, figure: Figure) -> list[str]:
-    if figure.kind == "illustration":
-        return []
+def _figure_errors(config: Config, place: str, figure: Figure) -> list[str]:
     if missing := _undeclared(config, place, figure):
         return missing
-    if figure.kind in ("gap", "theory"):
-        return _chain_errors(config, place, figure)
-    return _cell_errors(config, place, figure_cells(config, name), getattr(figure, "metric", None))
-
-
-def _chain_errors(config: Config, place: str, figure: GapFigure | TheoryFigure) -> list[str]:
-    """What rules out a chain from some level, or a window: levels above N, and those that keep nothing of the image."""
-    total = config.schedule.num_train_timesteps
-    asked = {"start": (figure.start,), "lengths": figure.lengths if figure.kind == "theory" else ()}
-    errors = [
-        f"{place}.{key}: {number} is above schedule.num_train_timesteps ({total})"
-        for key, numbers in asked.items()
-        for number in numbers
-        if number > total
-    ]
-    if config.schedule.kind == "jsd" and (figure.kind == "theory" or figure.start == total):
-        last = f"level {total} of the schedule 'jsd' keeps nothing of the image, so that an error there has no bound"
-        errors.append(f"{place}: {last}; {'choose another schedule' if figure.kind == 'theory' else 'start below it'}")
-    return errors
+    lines = [f"{place}{line}" for line in figure.objections(config.schedule)]
+    return lines or _cell_errors(config, place, figure.cells(config.seeds), *figure.metrics)
 
 
 def _undeclared(config: Config, place: str, *sections: Any) -> list[str]:
@@ -232,17 +188,17 @@ def _undeclared(config: Config, place: str, *sections: Any) -> list[str]:
     return errors
 
 
-def _cell_errors(config: Config, place: str, cells: Iterable[Cell], metric: str | None) -> list[str]:
+def _cell_errors(config: Config, place: str, cells: Iterable[Cell], *metrics: Metric) -> list[str]:
     total = config.schedule.num_train_timesteps
     errors: dict[str, None] = {}
     for cell in cells:
         recipe_name = config.covariances[cell.covariance].recipe
         recipe = config.recipes.get(recipe_name)
         extractor = config.datasets[cell.dataset].extractor
-        if metric is not None and metric not in extractor.labels:
-            where = (
-                f"datasets.{cell.dataset}.extractor is {extractor.kind!r}, which gives {', '.join(extractor.labels)}"
-            )
+        for metric in [metric for metric in metrics if metric not in extractor.labels]:
+            where = f"datasets.{cell.dataset}.extractor is {extractor.kind!r}"
+            possible = ", ".join(extractor.labels)
+            where = f"{where}, which gives {possible}"
             errors[f"{place}.metric: {metric!r} is not to be had: {where}"] = None
         if objection := config.samplers[cell.sampler].objection(config.covariances[cell.covariance].is_fitted):
             errors[f"{place}: sampler {cell.sampler!r}, covariance {cell.covariance!r}: {objection}"] = None

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from sadpm.config.datasets import HeadsConfig, NetworkConfig, TrainingConfig
 from sadpm.config.experiment import Config
-from sadpm.config.grid import Cell, GapCurve, figure_cells, figure_curves, fit_of, metrics_of, table_cells
+from sadpm.config.grid import Cell, GapCurve, fit_of, metrics_of, table_cells
 from sadpm.config.models import CheckpointConfig
 from sadpm.config.outputs import Cost, Figure
 from sadpm.config.sampling import RecipeConfig
@@ -24,25 +24,6 @@ from sadpm.kinds.section import Metric, Name, Section
 from sadpm.objectives import ObjectiveSection
 from sadpm.samplers import SamplerSection
 from sadpm.sources import SourceSection
-
-RULES = (
-    "prepare_data",
-    "train_extractor",
-    "measure_reference",
-    "import_model",
-    "train",
-    "fit_covariances",
-    "sample",
-    "sample_part",
-    "join_parts",
-    "score",
-    "measure_gap",
-    "measure_theory",
-    "table",
-    "theory_table",
-    "figure",
-)
-"""The rules that have jobs, in the order of the data flow."""
 
 
 class DataJob(Section):
@@ -181,6 +162,26 @@ class FigureJob(Section):
     labels: dict[str, dict[str, str]]
 
 
+RULES: dict[str, type[Section]] = {
+    "prepare_data": DataJob,
+    "train_extractor": ExtractorJob,
+    "measure_reference": ReferenceJob,
+    "import_model": ImportJob,
+    "train": TrainJob,
+    "fit_covariances": CovarianceJob,
+    "sample": SampleJob,
+    "sample_part": SampleJob,
+    "join_parts": SampleJob,
+    "score": ScoreJob,
+    "measure_gap": GapJob,
+    "measure_theory": TheoryJob,
+    "table": TableJob,
+    "theory_table": FigureJob,
+    "figure": FigureJob,
+}
+"""What the jobs of each rule are told, in the order of the data flow."""
+
+
 def train_job(config: Config, dataset: str, model: str, seed: int) -> TrainJob:
     """The training of one model of the grid."""
     entry, training = config.models[model], config.datasets[dataset].training
@@ -295,11 +296,12 @@ def table_job(config: Config, name: str) -> TableJob:
 
 def figure_job(config: Config, name: str) -> FigureJob:
     """A figure with all that is drawn in it besides data."""
+    figure = config.figures[name]
     return FigureJob(
         name=name,
-        figure=config.figures[name],
-        cells=tuple(figure_cells(config, name)),
-        curves=tuple(figure_curves(config, name)),
+        figure=figure,
+        cells=tuple(figure.cells(config.seeds)),
+        curves=tuple(figure.curves(config.seeds)),
         labels=_labels(config),
     )
 

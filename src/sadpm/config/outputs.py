@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from functools import cached_property
+from itertools import product
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from sadpm.config.grid import Cell, GapCurve
+from sadpm.diffusion.section import ScheduleConfig
 from sadpm.kinds.section import Metric, Name, Once, SamplerName, Section, Seed
+
+NOTHING_LEFT = "level {} of the schedule 'jsd' keeps nothing of the image, so that an error there has no bound"
 
 Cost = Literal["images_seen", "network_calls", "seconds"]
 
@@ -41,28 +47,62 @@ class TableConfig(Grid):
     also: tuple[PartialGrid, ...] = ()
     costs: Once[Cost] | None = None
 
-    @property
+    @cached_property
     def grids(self) -> list[Grid]:
         """The table's rectangles of cells."""
         whole = {key: getattr(self, key) for key in Grid.model_fields}
         return [Grid(**whole), *(Grid(**{**whole, **part.model_dump(exclude_none=True)}) for part in self.also)]
 
 
-class IllustrationFigure(Section):
+class FigureSection(Section):
+    """What a figure says of itself, so that nobody has to know which kinds there are."""
+
+    kind: str
+    title: str
+
+    shows: ClassVar[frozenset[Literal["data", "samples", "scores", "curves", "theorems"]]] = frozenset()
+    """What it is drawn from: images of its data set, and of its cells or curves."""
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """The metrics whose scores it shows."""
+        return ()
+
+    @property
+    def images(self) -> dict[str, int]:
+        """How many images it takes of each set that it shows or measures, by the key that says so."""
+        return {}
+
+    def is_about(self, dataset: Name) -> bool:
+        """Tell whether it shows or measures anything of a data set."""
+        return dataset == getattr(self, "dataset", None)
+
+    def cells(self, seeds: tuple[Seed, ...]) -> list[Cell]:
+        """The cells whose samples or scores it shows, where the experiment has these seeds."""
+        return []
+
+    def curves(self, seeds: tuple[Seed, ...]) -> list[GapCurve]:
+        """The models whose chains it follows, where the experiment has these seeds."""
+        return []
+
+    def objections(self, schedule: ScheduleConfig) -> list[str]:
+        """What the forward process rules out: lines that go on from the figure's place in the YAML."""
+        return []
+
+
+class IllustrationFigure(FigureSection):
     """Figure 1: one-dimensional chains whose small errors cancel or add up."""
 
     kind: Literal["illustration"]
-    title: str
     steps: int = Field(100, ge=2)
     chains: int = Field(2000, ge=2)
     error: float = Field(0.1, gt=0)
 
 
-class SamplesFigure(Section):
+class SamplesFigure(FigureSection):
     """Figures 2 and 3: samples of several models from the same noise, with real images beside."""
 
     kind: Literal["samples"]
-    title: str
     dataset: Name
     models: Once[Name]
     sampler: SamplerName = "ddpm"
@@ -70,41 +110,111 @@ class SamplesFigure(Section):
     steps: Once[int]
     columns: int = Field(8, ge=1)
 
+    shows = frozenset({"data", "samples"})
 
-class GapFigure(Section):
-    """Figure 4: the estimation gap against the step, for several models."""
+    @property
+    def images(self) -> dict[str, int]:
+        """A column has one of each."""
+        return {"columns": self.columns}
 
-    kind: Literal["gap"]
-    title: str
+    def cells(self, seeds: tuple[Seed, ...]) -> list[Cell]:
+        """Of the first seed."""
+        axes = ((self.dataset,), self.models, seeds[:1], (self.sampler,), (self.covariance,), self.steps)
+        return [Cell(*values) for values in product(*axes)]
+
+
+class ChainFigure(FigureSection):
+    """A figure of models along a chain of noise predictions on real images."""
+
     dataset: Name
     models: Once[Name]
     start: int = Field(300, ge=2)
     num_images: int = Field(256, ge=1)
 
+    @property
+    def images(self) -> dict[str, int]:
+        """Those whose chains are followed."""
+        return {"num_images": self.num_images}
 
-class TheoryFigure(Section):
-    """The paper's two theorems, and the weights tau, in numbers of trained models (of the first seed)."""
+    @property
+    def levels(self) -> dict[str, tuple[int, ...]]:
+        """Levels and lengths that N bounds, by the key that names them."""
+        return {"start": (self.start,)}
+
+    def objections(self, schedule: ScheduleConfig) -> list[str]:
+        """Levels above N."""
+        total = schedule.num_train_timesteps
+        above = [(key, number) for key, numbers in self.levels.items() for number in numbers if number > total]
+        return [f".{key}: {number} is above schedule.num_train_timesteps ({total})" for key, number in above]
+
+
+class GapFigure(ChainFigure):
+    """Figure 4: the estimation gap against the step, for several models."""
+
+    kind: Literal["gap"]
+    seeds: Once[Seed] | None = None
+
+    shows = frozenset({"curves"})
+
+    def objections(self, schedule: ScheduleConfig) -> list[str]:
+        """Further, a chain that starts where nothing is left of the image."""
+        if schedule.kind == "jsd" and self.start == schedule.num_train_timesteps:
+            return [f": {NOTHING_LEFT.format(self.start)}; start below it"]
+        return super().objections(schedule)
+
+    def curves(self, seeds: tuple[Seed, ...]) -> list[GapCurve]:
+        """One for each model and seed."""
+        pairs = product(self.models, self.seeds or seeds)
+        return [GapCurve(self.dataset, model, seed, self.start, self.num_images) for model, seed in pairs]
+
+
+class TheoryFigure(ChainFigure):
+    """The paper's two theorems, and the weights tau, in numbers of trained models."""
 
     kind: Literal["theory"]
-    title: str
-    dataset: Name
-    models: Once[Name]
-    start: int = Field(300, ge=2)
     num_images: int = Field(64, ge=1)
     lengths: Once[Annotated[int, Field(ge=1)]] = (2, 3, 4)
 
+    shows = frozenset({"theorems"})
 
-class QualityFigure(Section):
+    @property
+    def levels(self) -> dict[str, tuple[int, ...]]:
+        """The windows' lengths as well."""
+        return {"start": (self.start,), "lengths": self.lengths}
+
+    def objections(self, schedule: ScheduleConfig) -> list[str]:
+        """Further, a forward process at whose end nothing is left of the image."""
+        if schedule.kind == "jsd":
+            return [f": {NOTHING_LEFT.format(schedule.num_train_timesteps)}; choose another schedule"]
+        return super().objections(schedule)
+
+    def curves(self, seeds: tuple[Seed, ...]) -> list[GapCurve]:
+        """Of the first seed: each model has a panel's worth of lines."""
+        return [GapCurve(self.dataset, model, seeds[0], self.start, self.num_images) for model in self.models]
+
+
+class QualityFigure(FigureSection):
     """A metric against the number of sampling steps, for several models."""
 
     kind: Literal["quality"]
-    title: str
     metric: Metric
     dataset: Name
     models: Once[Name]
     samplers: Once[SamplerName] = ("ddpm",)
     covariance: Name = "fixed"
     steps: Once[int]
+
+    shows = frozenset({"scores"})
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """The one."""
+        return (self.metric,)
+
+    def cells(self, seeds: tuple[Seed, ...]) -> list[Cell]:
+        """Of all seeds."""
+        axes = ((self.dataset,), self.models, seeds, self.samplers, (self.covariance,), self.steps)
+        return [Cell(*values) for values in product(*axes)]
 
 
 Figure = Annotated[

@@ -1,19 +1,33 @@
-"""What an experiment will cost: the workflow's jobs, and what each takes, from the configuration alone."""
+"""What an experiment will cost: what each job of the workflow takes, from what it is told and nothing else."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 from pydantic import Field
 
+from sadpm.config.datasets import NetworkConfig
 from sadpm.config.experiment import Config
-from sadpm.config.grid import metrics_of
-from sadpm.config.jobs import RULES, sample_job, train_job
+from sadpm.config.jobs import (
+    RULES,
+    CovarianceJob,
+    DataJob,
+    GapJob,
+    ImportJob,
+    ReferenceJob,
+    SampleJob,
+    ScoreJob,
+    TheoryJob,
+    TrainJob,
+)
 from sadpm.cost.flops import Layer, head_cost, unet_flops, unet_parameters
-from sadpm.cost.job_graph import Job, JobGraph
+from sadpm.cost.graph import Job, closure
 from sadpm.extractors import BY_FEATURES
 from sadpm.kinds.section import ConfigError, Metric, Section
+from sadpm.sources import ImageShape
 
 EVERYTHING = "all"
 FLOAT32 = 4
@@ -89,50 +103,31 @@ class Row(NamedTuple):
     cost: Cost
 
 
-def plan_rows(config: Config, throughput: Throughput) -> list[Row]:
+def plan_rows(config: Config, outputs: Sequence[Job], throughput: Throughput) -> list[Row]:
     """Return the costs of everything, and of each table and figure alone, in the order of the data flow.
+
+    Args:
+        config: the experiment, whose data sets are in its order.
+        outputs: the jobs that make the tables and figures, and with them all that they need.
+        throughput: the device's speed.
 
     Raises:
         ConfigError: a network does not fit its images.
     """
-    graph = JobGraph(config)
-    outputs = graph.outputs()
-    images = {name: _Images.of(config, name) for name in config.datasets}
-    costs = {job: _cost(config, job, images, throughput) for job in graph.closure(outputs)}
+    jobs = closure(outputs)
+    shapes = {job.dataset: job.told.source.shape() for job in jobs if isinstance(job.told, DataJob)}
+    costs = {job: _cost(job, shapes.get(job.dataset), throughput) for job in jobs}
+    rules, datasets = [*RULES], [*config.datasets, ""]
     rows = []
-    targets = {EVERYTHING: outputs}
-    for output in outputs:
-        targets.setdefault(output.name, []).append(output)
-    for target, wanted in targets.items():
+    targets = {job.output: [other for other in outputs if other.output == job.output] for job in outputs}
+    for target, wanted in {EVERYTHING: outputs, **targets}.items():
         groups: dict[tuple[str, str], Cost] = {}
-        for job in graph.closure(wanted):
+        for job in closure(wanted):
             key = job.rule, job.dataset
             groups[key] = groups.get(key, Cost()) + costs[job]
-        places = sorted(groups, key=lambda key: (RULES.index(key[0]), [*config.datasets, ""].index(key[1])))
+        places = sorted(groups, key=lambda key: (rules.index(key[0]), datasets.index(key[1])))
         rows += [Row(target, *place, groups[place]) for place in places]
     return rows
-
-
-class _Images(NamedTuple):
-    """What one image of a data set costs; zeros where its size is not known."""
-
-    number: int | None
-    bytes: int
-    unet: Layer
-    head: Layer
-
-    @classmethod
-    def of(cls, config: Config, dataset: str) -> _Images:
-        entry = config.datasets[dataset]
-        shape = entry.source.shape()
-        if shape is None:
-            return cls(None, 0, Layer(0, 0), Layer(0, 0))
-        place = (entry.network, shape.size, shape.channels)
-        try:
-            unet = Layer(unet_flops(*place), unet_parameters(*place))
-        except ValueError as error:
-            raise ConfigError(f"datasets.{dataset}.network: {error}") from None
-        return cls(shape.number, shape.size**2 * shape.channels, unet, head_cost(*place, entry.heads.kind))
 
 
 class _Work(NamedTuple):
@@ -144,74 +139,98 @@ class _Work(NamedTuple):
     bytes: int = 0
 
 
-def _cost(config: Config, job: Job, images: dict[str, _Images], throughput: Throughput) -> Cost:
+def _cost(job: Job, shape: ImageShape | None, throughput: Throughput) -> Cost:
     if not job.dataset:
         return Cost(jobs=1)
-    image, speed = images[job.dataset], throughput.of(job.dataset)
-    work = _work(config, job, image)
+    work, speed = _work(job, shape), throughput.of(job.dataset)
     hours = (work.forward / speed.sampling + work.training / speed.training) / 3600
-    complete = image.bytes > 0 and (image.number is not None or not _takes_every_image(config, job))
+    complete = shape is not None and (shape.number is not None or not _takes_every_image(job))
     return Cost(1, work.calls, work.forward + work.training, hours, work.bytes, complete)
 
 
-def _takes_every_image(config: Config, job: Job) -> bool:
-    entry = config.datasets[job.dataset]
-    measured = entry.extractor.passes({"fd"}) > 0 and entry.reference is None
-    return job.rule == "prepare_data" or (job.rule == "measure_reference" and measured)
+def _takes_every_image(job: Job) -> bool:
+    match job.told:
+        case DataJob():
+            return True
+        case ReferenceJob(extractor=extractor, published=None):
+            return extractor.passes({"fd"}) > 0
+    return False
 
 
-def _work(config: Config, job: Job, image: _Images) -> _Work:
-    """Return what a job does; docs/plan.md lists what is not counted."""
-    entry = config.datasets[job.dataset]
-    match job.rule:
-        case "prepare_data":
-            return _Work(bytes=(image.number or 0) * image.bytes)
-        case "import_model":
-            return _Work(bytes=image.unet.parameters * FLOAT32)
-        case "train":
-            training = train_job(config, job.dataset, job.model, job.seed)
-            calls = training.training.steps * training.training.batch_size
-            calls *= training.objective.images_per_training_image()
-            return _Work(calls, 0, TRAINING * calls * image.unet.flops, image.unet.parameters * FLOAT32)
-        case "fit_covariances":
-            calls = entry.heads.steps * entry.heads.batch_size
-            fitted = [config.covariances[name] for name in job.name.split("+")]
-            heads, levels = sum(covariance.heads for covariance in fitted), config.schedule.num_train_timesteps
-            stored = sum(covariance.stored_bytes(levels, image.head.parameters) for covariance in fitted)
-            return _Work(calls, calls * image.unet.flops, TRAINING * calls * heads * image.head.flops, stored)
-        case "sample" | "sample_part":
-            return _sampling(config, job, image)
-        case "join_parts":
-            return _Work(bytes=len(job.cells) * entry.num_samples * image.bytes)
-        case "measure_gap":
-            calls = (job.start - 1) * job.num_images
-            return _Work(calls, calls * image.unet.flops)
-        case "measure_theory":
-            calls = (job.start - 1 + config.schedule.num_train_timesteps - 1) * job.num_images
-            return _Work(calls, calls * image.unet.flops)
-        case "measure_reference" if entry.reference is None:
-            return _looking(config, job.dataset, image.number or 0, {"fd", *BY_FEATURES})
-        case "score":
-            count = len(job.cells) * entry.num_samples
-            return _looking(config, job.dataset, count, {*metrics_of(config, job.dataset)})
+def _work(job: Job, shape: ImageShape | None) -> _Work:
+    """Return what a job does, without a shape as far as it is known; docs/plan.md lists what is not counted."""
+    number, image = (shape.number or 0, shape.size**2 * shape.channels) if shape else (0, 0)
+    match job.told:
+        case DataJob():
+            return _Work(bytes=number * image)
+        case ImportJob():
+            return _Work(bytes=_unet(job, shape).parameters * FLOAT32)
+        case TrainJob(training=training, objective=objective):
+            calls = training.steps * training.batch_size * objective.images_per_training_image()
+            unet = _unet(job, shape)
+            return _Work(calls, 0, TRAINING * calls * unet.flops, unet.parameters * FLOAT32)
+        case CovarianceJob(heads=heads, schedule=schedule, covariances=covariances):
+            calls, head, fitted = heads.steps * heads.batch_size, _head(job, shape), covariances.values()
+            trained = TRAINING * calls * sum(covariance.heads for covariance in fitted) * head.flops
+            levels = schedule.num_train_timesteps
+            stored = sum(covariance.stored_bytes(levels, head.parameters) for covariance in fitted)
+            return _Work(calls, calls * _unet(job, shape).flops, trained, stored)
+        case SampleJob() as told:
+            count = sum(map(len, told.batches()))
+            kept = len(told.chains) * count * image if job.rule != "sample_part" else 0
+            return _Work(bytes=kept) if job.rule == "join_parts" else _sampling(job, told, shape)._replace(bytes=kept)
+        case TheoryJob(start=start, num_images=num_images, schedule=schedule):
+            calls = (start - 1 + schedule.num_train_timesteps - 1) * num_images
+            return _Work(calls, calls * _unet(job, shape).flops)
+        case GapJob(start=start, num_images=num_images):
+            calls = (start - 1) * num_images
+            return _Work(calls, calls * _unet(job, shape).flops)
+        case ReferenceJob(published=None) as told:
+            return _looking(told, number, {"fd", *BY_FEATURES.intersection(told.metrics)})
+        case ScoreJob() as told:
+            count = len(told.cells) * job.nearest(SampleJob).num_samples
+            return _looking(told, count, told.metrics)
     return _Work()
 
 
-def _sampling(config: Config, job: Job, image: _Images) -> _Work:
+def _sampling(job: Job, told: SampleJob, shape: ImageShape | None) -> _Work:
     """A covariance's heads add their own pass to each of the network's."""
-    shards = config.datasets[job.dataset].shards
-    part = sample_job(config, job.cells, (job.shard, shards))
-    count, work = sum(map(len, part.batches())), _Work()
-    for cell in job.cells:
-        heads = config.covariances[cell.covariance].heads
-        calls, each = count * cell.steps, image.unet.flops + heads * image.head.flops
-        kept = count * image.bytes if job.rule == "sample" else 0
-        work = _Work(work.calls + calls, work.forward + calls * each, 0, work.bytes + kept)
+    count, unet, work = sum(map(len, told.batches())), _unet(job, shape), _Work()
+    for chain in told.chains:
+        heads = chain.covariance.heads
+        each = unet.flops + (heads * _head(job, shape).flops if heads else 0)
+        work = _Work(work.calls + count * chain.steps, work.forward + count * chain.steps * each)
     return work
 
 
-def _looking(config: Config, dataset: str, count: int, looked_at: set[Metric]) -> _Work:
+def _unet(job: Job, shape: ImageShape | None) -> Layer:
+    """Return what one image costs in the network that a job trains, imports or uses; zeros without a shape."""
+    if shape is None:
+        return Layer(0, 0)
+    try:
+        return _unet_of(_network(job), shape.size, shape.channels)
+    except ValueError as error:
+        raise ConfigError(f"datasets.{job.dataset}.network: {error}") from None
+
+
+@cache
+def _unet_of(network: NetworkConfig, size: int, channels: int) -> Layer:
+    return Layer(unet_flops(network, size, channels), unet_parameters(network, size, channels))
+
+
+def _head(job: Job, shape: ImageShape | None) -> Layer:
+    """Return what one image costs in one of the heads that a job fits or uses; zeros without a shape."""
+    if shape is None:
+        return Layer(0, 0)
+    kind = job.nearest(CovarianceJob).heads.kind
+    return head_cost(_network(job), shape.size, shape.channels, kind)
+
+
+def _network(job: Job) -> NetworkConfig:
+    return next(found.told.network for found in closure([job]) if isinstance(found.told, TrainJob | ImportJob))
+
+
+def _looking(told: ReferenceJob | ScoreJob, count: int, metrics: Iterable[Metric]) -> _Work:
     """What the extractor does with some images."""
-    extractor = config.datasets[dataset].extractor
-    calls = count * extractor.passes(looked_at.intersection(metrics_of(config, dataset)))
-    return _Work(calls, calls * extractor.flops)
+    calls = count * told.extractor.passes({*metrics})
+    return _Work(calls, calls * told.extractor.flops)

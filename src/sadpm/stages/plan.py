@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from sadpm.config.experiment import Config
+from sadpm.cost.graph import outputs_of
 from sadpm.cost.plan import EVERYTHING, Cost, Row, Throughput, plan_rows
 from sadpm.kinds.section import ConfigError
 from sadpm.running.files import UserError, provenance, read_json, write_json, write_text
@@ -32,11 +33,16 @@ HEADINGS = ("jobs", "network calls", "FLOPs", "hours", "disk")
 PREFIXES = ("", "k", "M", "G", "T", "P", "E", "Z", "Y")
 
 
-def plan(params: Config, markdown: Path, csv: Path, report: Path, throughput: Sequence[Path] = ()) -> None:
-    """Write the plan as Markdown and CSV, and print its first part; ``throughput`` is at most one measurement."""
+def plan(
+    params: Config, snakefile: str, markdown: Path, csv: Path, report: Path, throughput: Sequence[Path] = ()
+) -> None:
+    """Write the plan as Markdown and CSV, and print its first part.
+
+    ``snakefile`` is the path or address of the workflow, ``throughput`` at most one measurement.
+    """
     speed = read_throughput(throughput[0]) if throughput else Throughput.assumed(params)
     try:
-        rows = plan_rows(params, speed)
+        rows = plan_rows(params, outputs_of(params, snakefile), speed)
     except ConfigError as error:
         raise UserError(str(error)) from None
     summary = "\n\n".join([f"# Plan of {params.experiment}", *notes(params, speed), by_target(params, rows)])
