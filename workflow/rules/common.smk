@@ -100,6 +100,10 @@ def planning(w):
     return CONFIG
 
 
+def archiving(w):
+    return jobs.ArchiveJob(config=CONFIG)
+
+
 def as_json(job_of):
     """The one argument by which a job learns its parameters."""
     return lambda w: job_of(w).model_dump_json(by_alias=True)

@@ -37,6 +37,7 @@ RULES = (
     "measure_gap",
     "table",
     "figure",
+    "archive",
 )
 """The rules that have jobs, in the order of the data flow."""
 
@@ -160,6 +161,12 @@ class FigureJob(Section):
     cells: tuple[Cell, ...]
     curves: tuple[GapCurve, ...]
     labels: dict[str, dict[str, str]]
+
+
+class ArchiveJob(Section):
+    """Pack the tables and figures with all that says how they were made."""
+
+    config: Config
 
 
 def train_job(config: Config, dataset: str, model: str, seed: int) -> TrainJob:
