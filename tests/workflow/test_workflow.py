@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from zipfile import ZipFile
 
 import numpy as np
 import pandas as pd
@@ -14,8 +15,12 @@ import yaml
 from real_runs import ENVIRONMENT, REPOSITORY, TEST_CONFIG, Workflow
 
 from holding import Hold
+from sadpm.config.files import read_config
 from sadpm.config.grid import Cell
+from sadpm.config.jobs import ArchiveJob
+from sadpm.config.loading import load_config
 from sadpm.running.files import read_json, sha256
+from sadpm.stages.archive import archive
 
 TABLES = {"table1": 16, "table2": 16, "table3": 2, "table4": 3}
 FIGURES = ("figure1", "figure2", "figure3", "figure4", "figure5", "theory")
@@ -285,3 +290,15 @@ def test_the_report_holds_tables_and_figures(finished, tmp_path):
 def test_lint(tmp_path):
     done = Workflow(tmp_path).run("--lint", check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_an_archive_needs_no_more_than_tables_and_figures(finished, tmp_path):
+    assert finished.planned("archive") == ["Packing test"]
+    config, code = load_config(read_config(TEST_CONFIG)), REPOSITORY / "workflow"
+    crate, report = tmp_path / "archive.zip", tmp_path / "archive.json"
+    archive(ArchiveJob(config=config), finished.results, crate=crate, report=report, code=[code / "Snakefile"])
+    with ZipFile(crate) as file:
+        names = {name.removeprefix("results/test/") for name in file.namelist()}
+    made = {str(path.relative_to(finished.results)) for path in finished.results.rglob("*") if path.is_file()}
+    data = {name for name in made if name.endswith((".npy", ".npz", ".safetensors")) or "/model/" in name}
+    assert made - names == data

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
+from sadpm.config.archive import ArchiveConfig
 from sadpm.config.datasets import DatasetConfig
 from sadpm.config.models import ModelConfig
 from sadpm.config.outputs import Figure, TableConfig
@@ -31,6 +32,7 @@ class Config(Section):
     checkpoints: ConfigPath | None = None
     published: ConfigPath | None = None
     plan: PlanConfig = PlanConfig()
+    archive: ArchiveConfig = ArchiveConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     datasets: dict[Name, DatasetConfig] = Field(min_length=1)
     models: dict[Name, ModelConfig] = Field(min_length=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,13 @@ def read_config(path: Path) -> dict[str, Any]:
         ConfigError: a file is missing, is no YAML in UTF-8, gives a key twice, holds no mapping, or extends itself.
     """
     return _read(path, ())
+
+
+def files_read(path: Path) -> Iterator[Path]:
+    """Yield a YAML file and those that it extends, of a configuration that :func:`read_config` has accepted."""
+    yield path
+    if base := _parsed(path).get("extends"):
+        yield from files_read(path.parent / os.path.expanduser(base))
 
 
 def extended(values: Mapping[str, Any], folder: Path, extending: tuple[Path, ...] = ()) -> dict[str, Any]:

@@ -162,6 +162,12 @@ class FigureJob(Section):
     labels: dict[str, dict[str, str]]
 
 
+class ArchiveJob(Section):
+    """Pack the tables and figures with all that says how they were made."""
+
+    config: Config
+
+
 RULES: dict[str, type[Section]] = {
     "prepare_data": DataJob,
     "train_extractor": ExtractorJob,
@@ -178,6 +184,7 @@ RULES: dict[str, type[Section]] = {
     "table": TableJob,
     "theory_table": FigureJob,
     "figure": FigureJob,
+    "archive": ArchiveJob,
 }
 """What the jobs of each rule are told, in the order of the data flow."""
 

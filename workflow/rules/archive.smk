@@ -1,0 +1,59 @@
+"""The archive: tables, figures and how they were made, as an RO-Crate. Nothing needs it."""
+
+from sadpm.config.files import files_read
+from sadpm.config.reports import reports
+
+WORKFLOW = Path(str(workflow.current_basedir.join(".."))).resolve()
+
+
+def configuration_files():
+    """The files that the configuration was read from, in full: with a default storage, others are looked for there."""
+    given = workflow.configfiles if workflow.modifier.skip_configfile else workflow.overwrite_configfiles or [DEFAULT]
+    return [str(path.absolute()) for file in given for path in files_read(Path(file))]
+
+
+def archived(w):
+    """What the jobs of tables and figures have written, as far as it is put in."""
+    found = reports(CONFIG, lambda run: set(passes_of(run).values()))
+    return [f"{ROOT}/{path}" for report in found for path in report.contents(CONFIG)]
+
+
+def more(w):
+    """The files of the page and of the claims, where there are such rules."""
+    return [file for name in ("page", "claims") if workflow.is_rule(name) for file in getattr(rules, name).output]
+
+
+rule archive:
+    input:
+        outputs=[*TABLES.values(), *FIGURES.values()],
+        results=archived,
+        more=more,
+        configs=lambda w: configuration_files(),
+        published=lambda w: published_values() if CONFIG.tables else [],
+        code=[str(WORKFLOW / "Snakefile"), *map(str, sorted(WORKFLOW.glob("rules/*.smk")))],
+        lock=[str(path) for path in WORKFLOW.parent.glob("requirements.lock")],
+        record=again_unless(f"{ROOT}/archive.json", archiving),
+    output:
+        crate=f"{ROOT}/archive.zip",
+        report=f"{ROOT}/archive.json",
+    log:
+        f"{LOG}/archive.log",
+    benchmark:
+        f"{BENCHMARK}/archive.tsv"
+    localrule: True
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=60,
+    params:
+        job=as_json(archiving),
+        root=lambda w, input: Path(input.outputs[0]).parents[1],
+    message:
+        f"Packing {CONFIG.experiment}"
+    shell:
+        f"{STAGES}.archive"
+        " --params {params.job:q} --root {params.root:q} --code {input.code:q} --lock {input.lock:q}"
+        " --configs {input.configs:q} --published {input.published:q} --more {input.more:q}"
+        " --crate {output.crate:q} --report {output.report:q} 2> {log:q}"
