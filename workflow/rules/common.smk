@@ -106,6 +106,10 @@ def drawing_figure(w):
     return jobs.figure_job(CONFIG, w.figure)
 
 
+def showing(w):
+    return jobs.page_job(CONFIG)
+
+
 def planning(w):
     return CONFIG
 

@@ -99,6 +99,13 @@ def all_cells(config: Config) -> list[Cell]:
     return sorted(of_tables.union(*(figure_cells(config, name) for name in config.figures)))
 
 
+def scored_cells(config: Config) -> list[Cell]:
+    """The cells whose scores tables and figures show, each once; of those in figures of samples nobody asks a score."""
+    drawn = [name for name, figure in config.figures.items() if figure.kind == "quality"]
+    shown = [*(table_cells(config, name) for name in config.tables), *(figure_cells(config, name) for name in drawn)]
+    return list(dict.fromkeys(cell for cells in shown for cell in cells))
+
+
 def metrics_of(config: Config, dataset: str) -> tuple[Metric, ...]:
     """The metrics that a table or figure asks for on a data set, and those that come for free, sorted."""
     free = set(config.datasets[dataset].extractor.free)

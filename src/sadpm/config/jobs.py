@@ -13,14 +13,23 @@ from pydantic import Field
 
 from sadpm.config.datasets import HeadsConfig, NetworkConfig, TrainingConfig
 from sadpm.config.experiment import Config
-from sadpm.config.grid import Cell, GapCurve, figure_cells, figure_curves, fit_of, metrics_of, table_cells
+from sadpm.config.grid import (
+    Cell,
+    GapCurve,
+    all_cells,
+    figure_cells,
+    figure_curves,
+    fit_of,
+    metrics_of,
+    table_cells,
+)
 from sadpm.config.models import CheckpointConfig
 from sadpm.config.outputs import Cost, Figure
 from sadpm.config.sampling import RecipeConfig
 from sadpm.covariances import CovarianceSection
 from sadpm.diffusion.section import ScheduleConfig
 from sadpm.extractors import ExtractorSection
-from sadpm.kinds.section import Metric, Name, Section
+from sadpm.kinds.section import Metric, Name, SamplesPerJob, Section
 from sadpm.objectives import ObjectiveSection
 from sadpm.samplers import SamplerSection
 from sadpm.sources import SourceSection
@@ -41,6 +50,7 @@ RULES = (
     "table",
     "theory_table",
     "figure",
+    "report",
 )
 """The rules that have jobs, in the order of the data flow."""
 
@@ -181,6 +191,21 @@ class FigureJob(Section):
     labels: dict[str, dict[str, str]]
 
 
+class PageJob(Section):
+    """Show an experiment on one page.
+
+    ``runs`` are the models as ``<dataset>/<model>/seed<k>``; ``theory`` names CSV files in the folder of results.
+    """
+
+    experiment: Name
+    tables: tuple[Name, ...]
+    figures: tuple[Name, ...]
+    runs: tuple[str, ...]
+    samples_per_job: SamplesPerJob
+    claims: bool = False
+    theory: tuple[str, ...] = ()
+
+
 def train_job(config: Config, dataset: str, model: str, seed: int) -> TrainJob:
     """The training of one model of the grid."""
     entry, training = config.models[model], config.datasets[dataset].training
@@ -301,6 +326,19 @@ def figure_job(config: Config, name: str) -> FigureJob:
         cells=tuple(figure_cells(config, name)),
         curves=tuple(figure_curves(config, name)),
         labels=_labels(config),
+    )
+
+
+def page_job(config: Config) -> PageJob:
+    """The page, with the names of all that it shows."""
+    runs = {cell.run for cell in all_cells(config)}
+    runs |= {curve.run for name in config.figures for curve in figure_curves(config, name)}
+    return PageJob(
+        experiment=config.experiment,
+        tables=tuple(config.tables),
+        figures=tuple(config.figures),
+        runs=tuple(sorted(runs)),
+        samples_per_job=config.samples_per_job,
     )
 
 
