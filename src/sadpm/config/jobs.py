@@ -194,10 +194,12 @@ class FigureJob(Section):
 class PageJob(Section):
     """Show an experiment on one page.
 
-    ``runs`` are the models as ``<dataset>/<model>/seed<k>``; ``theory`` names CSV files in the folder of results.
+    ``root`` is the folder of results as Snakemake sees it, ``theory`` names CSV files in it, and ``runs`` are models as
+    ``<dataset>/<model>/seed<k>``.
     """
 
     experiment: Name
+    root: str
     tables: tuple[Name, ...]
     figures: tuple[Name, ...]
     runs: tuple[str, ...]
@@ -335,6 +337,7 @@ def page_job(config: Config) -> PageJob:
     runs |= {curve.run for name in config.figures for curve in figure_curves(config, name)}
     return PageJob(
         experiment=config.experiment,
+        root=config.root.as_posix(),
         tables=tuple(config.tables),
         figures=tuple(config.figures),
         runs=tuple(sorted(runs)),

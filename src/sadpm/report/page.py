@@ -37,6 +37,11 @@ class Commands(NamedTuple):
     file: str
     stages: list[tuple[str, str]]
 
+    @property
+    def snakemake(self) -> str:
+        """How Snakemake makes the file."""
+        return f"snakemake --cores 1 -- {shlex.quote(self.file)}"
+
 
 class File(NamedTuple):
     """A file to download: its path from the page, bytes, and hash."""
@@ -114,12 +119,12 @@ def alternative_text(figure: Content, labels: Mapping[str, Mapping[str, str]]) -
             return f"Illustration: {figure['title']}"
 
 
-def commands(file: Path, score: Content, training: Content) -> Commands:
+def commands(file: str, score: Content, training: Content) -> Commands:
     """Return how a file of scores was made, from its own record and that of its model."""
     made, trained = score["provenance"], training["provenance"]["job"]
     drawn = made["sampling"]["job"]
     jobs = {"import_model" if "checkpoint" in trained else "train": trained, "sample": drawn, "score": made["job"]}
-    return Commands(str(file), [(stage, stage_command(stage, job)) for stage, job in jobs.items()])
+    return Commands(file, [(stage, stage_command(stage, job)) for stage, job in jobs.items()])
 
 
 def stage_command(stage: str, job: Content) -> str:

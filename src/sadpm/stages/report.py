@@ -26,6 +26,8 @@ from sadpm.report.page_tables import Sheet, TableView, table_view
 from sadpm.running.files import UserError, code_version, provenance, read_json, write_json, write_text
 from sadpm.stages import command
 
+JOB = "provenance.job"
+
 
 def report(params: PageJob, results: Path, page: Path, report: Path, plan: Sequence[Path] = ()) -> None:
     """Write the page of the experiment whose files lie in the folder ``results``, and print where it is.
@@ -43,17 +45,17 @@ def report(params: PageJob, results: Path, page: Path, report: Path, plan: Seque
 def gather(params: PageJob, results: Path, folder: Path, plan: Sequence[Path]) -> Page:
     """Read all that is shown; links are seen from ``folder``."""
     tables, figures = (
-        {name: job_of(results / kind / f"{name}.json") for name in names}
+        {name: record(results / kind / f"{name}.json", JOB)["provenance"]["job"] for name in names}
         for kind, names in (("tables", params.tables), ("figures", params.figures))
     )
     drawn = [job for job in figures.values() if job["figure"]["kind"] == "quality"]
     cells = {Cell(**cell): None for job in [*tables.values(), *drawn] for cell in job["cells"]}
-    packs = {cell: results / cell.run / f"scores/{pack_of(cell, params.samples_per_job)}.json" for cell in cells}
-    scores, trainings = {path: read_json(path) for path in packs.values()}, {}
-    for run in params.runs:
-        trainings[run] = read_json(results / run / "training.json")
-    places = {path: place for place, path in enumerate(scores)}
-    made_by = {cell: places[path] for cell, path in packs.items()}
+    names = {cell: f"{cell.run}/scores/{pack_of(cell, params.samples_per_job)}.json" for cell in cells}
+    runs = {name: cell.run for cell, name in names.items()}
+    scores = {name: record(results / name, JOB, "scores", "provenance.sampling.job") for name in runs}
+    trainings = {run: record(results / run / "training.json", JOB) for run in params.runs}
+    places = {name: place for place, name in enumerate(scores)}
+    made_by = {cell: places[name] for cell, name in names.items()}
     jobs = measured_jobs(results / "benchmarks", params.runs, {*params.tables, *params.figures})
     planned = read_plan(plan[0]) if plan else {}
     kinds = [(job["figure"]["kind"], job["figure"].get("dataset", "")) for job in figures.values()]
@@ -69,19 +71,25 @@ def gather(params: PageJob, results: Path, folder: Path, plan: Sequence[Path]) -
         device_of_plan=device_of(planned),
         drawing=draw(jobs, kinds) if jobs else None,
         versions=versions(scores.values(), trainings.values()),
-        commands=[
-            commands(path, score, trainings[Cell(**score["scores"][0]["cell"]).run]) for path, score in scores.items()
-        ],
+        commands=[commands(f"{params.root}/{name}", scores[name], trainings[run]) for name, run in runs.items()],
         files=[file_of(path, folder) for path in downloads(params, results, plan)],
     )
 
 
-def job_of(record: Path) -> dict[str, Any]:
-    """Return the job that a table or figure was made by."""
-    try:
-        return read_json(record)["provenance"]["job"]
-    except (KeyError, TypeError):
-        raise UserError(f"{record}: does not say how it was made; delete it, and the workflow makes it again") from None
+def record(path: Path, *needed: str) -> dict[str, Any]:
+    """Read what a job said of itself; ``needed`` are keys that must be there, each with those that lead to it.
+
+    Raises:
+        UserError: the file can't be read, or says less.
+    """
+    content = read_json(path)
+    for keys in needed:
+        found = content
+        for key in keys.split("."):
+            if not isinstance(found, dict) or key not in found:
+                raise UserError(f"{path}: does not say {keys}; delete it, and the workflow makes it again")
+            found = found[key]
+    return content
 
 
 def table_of(path: Path, job: dict[str, Any], made_by: Mapping[Cell, int]) -> TableView:
