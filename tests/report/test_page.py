@@ -21,11 +21,11 @@ from sadpm.config.jobs import RULES, PageJob, TableJob
 from sadpm.config.outputs import Figure
 from sadpm.report import flow
 from sadpm.report.costs import Measured, measured_jobs, rule_of
+from sadpm.report.long_table import from_csv, long_table
 from sadpm.report.page_tables import how_sure, read_markdown
-from sadpm.report.tables import escape_markdown
+from sadpm.report.tables import escape_markdown, to_markdown
 from sadpm.running.files import UserError, write_json
 from sadpm.stages.report import report
-from sadpm.stages.table import table
 
 REPOSITORY = Path(__file__).parents[2]
 NASTY = """5 < 6 & "quotes" 'too' <b>bold</b> <script>alert(1)</script> | pipe \\ and *stars* {{ 7 * 7 }} </table>"""
@@ -69,18 +69,26 @@ def results(tmp_path):
     cells = {
         Cell("digits", model, seed, "ddpm", "fixed", steps): value for (model, seed, steps), value in VALUES.items()
     }
-    paths = []
     for run in dict.fromkeys(cell.run for cell in cells):
         scores = [score(cell, value) for cell, value in cells.items() if cell.run == run]
-        paths.append(folder / run / "scores/all.json")
-        write_json(paths[-1], {"scores": scores, "provenance": {**made, "inputs": {}, "sampling": made}})
+        write_json(
+            folder / run / "scores/all.json", {"scores": scores, "provenance": {**made, "inputs": {}, "sampling": made}}
+        )
         write_json(folder / run / "training.json", {"device": "cpu", "torch": "2.5", "provenance": made})
         for name, numbers in {"train": ("2.5", "100", "2.25"), "sample-all": ("1.5", "90", "-")}.items():
             path = folder / f"benchmarks/{run}/{name}.tsv"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(BENCHMARK.format(*numbers))
     job = TableJob(name="t1", title=NASTY, metric="fd", cells=tuple(cells), labels=LABELS)
-    table(job, paths, *(folder / f"tables/t1.{form}" for form in ("csv", "tex", "md", "json")))
+    frame = long_table(job, [score(cell, value) for cell, value in cells.items()])
+    frame["bold"] = frame["model"].eq("sa2")
+    text = frame.to_csv(index=False)
+    markdown = to_markdown(from_csv(text), NASTY, LABELS, ("network_calls",))
+    for form, written in {"csv": text, "md": markdown, "tex": ""}.items():
+        path = folder / f"tables/t1.{form}"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(written)
+    write_json(folder / "tables/t1.json", {"provenance": {"job": job.model_dump(mode="json")}})
     (folder / "figures").mkdir()
     for name, kind in {
         "f1": {"kind": "illustration"},
@@ -210,10 +218,14 @@ def test_a_number_knows_its_seeds(results):
         mean = sum(float(row["value"]) for row in seeds) / 2
         assert number["text"].split()[0] == f"{mean:.2f}"
         label = LABELS["model"][seeds[0]["model"]]
-        assert number["data-title"] == f"{label}, {seeds[0]['steps']} steps"
+        assert re.fullmatch(
+            rf"model {re.escape(label)}, network calls \S+, {seeds[0]['steps']} steps", number["data-title"]
+        )
         assert len({(row["model"], row["steps"]) for row in seeds}) == 1
     assert len(numbers) == 3
-    assert [number["text"].split()[0] for number in numbers if "best" in number["class"].split()] == ["28.81"]
+    bold = [number["text"].split()[0] for number in numbers if "best" in number["class"].split()]
+    assert bold
+    assert bold == re.findall(r"\*\*([0-9.]+)\*\*", (results / "tables/t1.md").read_text())
     assert numbers[1]["data-about"] == (
         "mean of 2 training seeds; 95 % interval 0.29 to 25.71 (Student's t over seeds)"
     )
@@ -226,7 +238,7 @@ def test_a_number_knows_its_seeds(results):
 def test_what_users_write_is_shown_and_not_obeyed(results):
     page = make(results)
     assert page.text("title-t1") == f"t1: {NASTY}"
-    assert [e["data-value"] for e in page.inside("table-t1", "th") if e.get("scope") == "row"] == ["Baseline", NASTY]
+    assert [e["data-value"] for e in page.inside("table-t1", "th") if e["scope"] == "row"][::2] == ["Baseline", NASTY]
     assert len(page.all("script")) == 1
     assert not page.all("b", "i")
     assert page.all("img")[0]["alt"] == f"Illustration: {NASTY}"
