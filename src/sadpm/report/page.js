@@ -30,6 +30,8 @@ const FIRST = ["seed", "value", "standard_error", "n", "recipe", "device", "seco
 const detail = document.getElementById("detail");
 let pinned = null;
 let shown = null;
+let pointer = [NaN, NaN];
+let closedAt = pointer; // a number that closing uncovers below a pointer at rest was not pointed at
 
 function element(name, text) {
   const made = document.createElement(name);
@@ -72,13 +74,9 @@ function show(number) {
   }
   seeds.append(line("command", rows.map(commandsOf)));
   document.getElementById("detail-body").replaceChildren(seeds);
+  // In the other half of the window than the number, which it must not hide.
+  detail.classList.toggle("above", number.getBoundingClientRect().top > window.innerHeight / 2);
   detail.hidden = false;
-}
-
-// A panel must not hide the number that the keyboard is at.
-function uncover(number) {
-  const [a, b] = [number.getBoundingClientRect(), detail.getBoundingClientRect()];
-  if (a.bottom > b.top && a.right > b.left) window.scrollBy(0, a.bottom - b.top + 16);
 }
 
 function close() {
@@ -86,6 +84,7 @@ function close() {
   const back = detail.contains(document.activeElement) ? shown : null;
   pinned = shown = null;
   detail.hidden = true;
+  closedAt = pointer;
   if (back) { back.focus(); close(); }
 }
 
@@ -95,7 +94,6 @@ function pin(number) {
   pinned = null;
   if (again) return close();
   show(number);
-  uncover(number);
   pinned = number;
   number.setAttribute("aria-expanded", "true");
 }
@@ -104,9 +102,12 @@ for (const button of document.querySelectorAll(".sort")) button.addEventListener
 for (const number of document.querySelectorAll(".number")) {
   number.setAttribute("aria-expanded", "false");
   number.setAttribute("aria-controls", "detail");
-  number.addEventListener("mouseenter", () => { if (!pinned) show(number); });
-  number.addEventListener("focus", () => { if (!pinned) { show(number); uncover(number); } });
+  number.addEventListener("mouseenter", (event) => {
+    if (!pinned && !(event.screenX === closedAt[0] && event.screenY === closedAt[1])) show(number);
+  });
+  number.addEventListener("focus", () => { if (!pinned) show(number); });
   number.addEventListener("click", () => pin(number));
 }
+document.addEventListener("pointermove", (event) => { pointer = [event.screenX, event.screenY]; });
 document.getElementById("detail-close").addEventListener("click", close);
 document.addEventListener("keydown", (event) => { if (event.key === "Escape" && !detail.hidden) close(); });
