@@ -377,14 +377,24 @@ def test_only_what_was_run_together_is_joined_and_nothing_twice():
 
 def test_jobs_of_an_earlier_configuration_do_not_count(results):
     runs = job(results).runs
-    assert len(measured_jobs(results / "benchmarks", runs, ["t1"])) == 8
-    assert len(measured_jobs(results / "benchmarks", runs[:1], ["t1"])) == 2
-    for name in ("tables/t1", "tables/t2", "digits/prepare_data", "old/prepare_data", "report", "plan"):
+    assert len(measured_jobs(results / "benchmarks", runs, ["t1"], ["f1"])) == 8
+    assert len(measured_jobs(results / "benchmarks", runs[:1], ["t1"], ["f1"])) == 2
+    for name in (
+        "tables/t1",
+        "tables/t2",
+        "tables/f1",
+        "figures/f1",
+        "figures/t1",
+        "digits/prepare_data",
+        "old/prepare_data",
+        "report",
+        "plan",
+    ):
         path = results / f"benchmarks/{name}.tsv"
         path.parent.mkdir(exist_ok=True)
         path.write_text(BENCHMARK.format(1, 1, "NA"))
-    found = measured_jobs(results / "benchmarks", runs, ["t1"])
-    assert sorted(job.rule for job in found if job.run == "") == ["prepare_data", "table"]
+    found = measured_jobs(results / "benchmarks", runs, ["t1"], ["f1"])
+    assert sorted(job.rule for job in found if job.run == "") == ["figure", "prepare_data", "table", "theory_table"]
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,6 @@ def test_the_page_is_made_once_and_tells_of_all_that_was_run(finished, tmp_path)
 
     config = load_config(read_config(TEST_CONFIG))
     job = page_job(config)
-    jobs = measured_jobs(workflow.results / "benchmarks", job.runs, {*job.tables, *job.figures})
+    jobs = measured_jobs(workflow.results / "benchmarks", job.runs, job.tables, job.figures)
     figures = [(figure.kind, getattr(figure, "dataset", "")) for figure in config.figures.values()]
     assert edges(jobs, figures) == rule_graph(workflow.run("report", "--rulegraph").stdout)

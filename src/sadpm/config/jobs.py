@@ -342,6 +342,7 @@ def page_job(config: Config) -> PageJob:
         figures=tuple(config.figures),
         runs=tuple(sorted(runs)),
         samples_per_job=config.samples_per_job,
+        theory=tuple(f"tables/{name}.csv" for name, figure in config.figures.items() if figure.kind == "theory"),
     )
 
 

@@ -55,7 +55,9 @@ def rule_of(file: Path) -> str:
     return "sample_part" if name == "sample" and re.search(r"\.part\d+-of-\d+$", file.stem) else name
 
 
-def measured_jobs(folder: Path, runs: Collection[str], outputs: Collection[str]) -> list[Measured]:
+def measured_jobs(
+    folder: Path, runs: Collection[str], tables: Collection[str], figures: Collection[str]
+) -> list[Measured]:
     """Return the jobs with a benchmark file below a folder that belong to these runs, or tables and figures.
 
     Others are of an earlier configuration, or no part of the data flow; an earlier page is not told of.
@@ -68,8 +70,9 @@ def measured_jobs(folder: Path, runs: Collection[str], outputs: Collection[str])
         place = file.parent.relative_to(folder).as_posix()
         run = place if place in runs else ""
         dataset = place.split("/")[0] if run or place in datasets else ""
-        is_output = place in ("tables", "figures") and file.stem in outputs
-        if (rule := rule_of(file)) in RULES and (dataset or is_output):
+        is_output = file.stem in {"tables": {*tables, *figures}, "figures": figures}.get(place, ())
+        rule = "theory_table" if place == "tables" and file.stem in figures else rule_of(file)
+        if rule in RULES and (dataset or is_output):
             found.append(Measured(rule, dataset, run, *_numbers(file)))
     return found
 

@@ -20,24 +20,27 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "join_parts": ("sample_part",),
     "score": ("measure_reference", "sample", "join_parts"),
     "measure_gap": ("import_model", "train"),
+    "measure_theory": ("import_model", "train"),
     "table": ("score",),
-    "report": ("table", "figure"),
+    "theory_table": ("measure_theory",),
+    "report": ("table", "theory_table", "figure"),
 }
 """Whose files a rule reads, but for what it gets through another one as well; a figure's depend on its kind."""
 FIGURE_NEEDS: Mapping[str, tuple[str, ...]] = {
     "illustration": (),
     "samples": ("sample", "join_parts"),
     "gap": ("measure_gap",),
+    "theory": ("measure_theory",),
     "quality": ("score",),
 }
 PLACES: Mapping[str, tuple[int, int]] = {
     "prepare_data": (1, 0),
-    "train": (1, 1), "import_model": (2, 1), "train_extractor": (4, 1),
-    "fit_covariances": (0, 2), "measure_gap": (3, 2),
+    "train": (1, 1), "import_model": (2, 1), "train_extractor": (5, 1),
+    "fit_covariances": (0, 2), "measure_gap": (3, 2), "measure_theory": (4, 2),
     "sample": (1, 3), "sample_part": (2, 3),
-    "join_parts": (2, 4), "measure_reference": (4, 4),
+    "join_parts": (2, 4), "measure_reference": (5, 4),
     "score": (1, 5),
-    "table": (1, 6), "figure": (3, 6),
+    "table": (1, 6), "figure": (3, 6), "theory_table": (4, 6),
     "report": (1, 7),
 }  # fmt: skip
 """Column and row of each rule's box, such that no curve passes behind another one's."""

@@ -110,6 +110,8 @@ def alternative_text(figure: Content, labels: Mapping[str, Mapping[str, str]]) -
             )
         case "gap":
             return f"Line charts: estimation gap along the chain on {figure['dataset']}, for {models}"
+        case "theory":
+            return f"Line charts: what both theorems bound, along the chain on {figure['dataset']}, for {models}"
         case "quality":
             ways = listed(label("sampler", name) for name in figure["samplers"])
             metric = f"{figure['metric'].upper()} on {figure['dataset']}"

@@ -56,7 +56,7 @@ def gather(params: PageJob, results: Path, folder: Path, plan: Sequence[Path]) -
     trainings = {run: record(results / run / "training.json", JOB) for run in params.runs}
     places = {name: place for place, name in enumerate(scores)}
     made_by = {cell: places[name] for cell, name in names.items()}
-    jobs = measured_jobs(results / "benchmarks", params.runs, {*params.tables, *params.figures})
+    jobs = measured_jobs(results / "benchmarks", params.runs, params.tables, params.figures)
     planned = read_plan(plan[0]) if plan else {}
     kinds = [(job["figure"]["kind"], job["figure"].get("dataset", "")) for job in figures.values()]
     return Page(
