@@ -1,4 +1,4 @@
-# `make tables` (and figures) and `make test` build the environment when it is missing, and then run.
+# `make tables` (and figures, and the page) and `make test` build the environment when it is missing, and then run.
 PYTHON ?= python3
 CORES ?= $(shell getconf _NPROCESSORS_ONLN)
 ENV := .venv
@@ -7,7 +7,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: tables test lint lock clean
 tables: $(ENV)/installed
-	snakemake --cores $(CORES) tables figures
+	snakemake --cores $(CORES) tables figures report
+	@echo "Open results/laptop/report.html"
 
 test: $(ENV)/installed
 	pytest

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from sadpm.report.costs import rule_of
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -22,12 +24,6 @@ def costs(jobs: pd.DataFrame, by: pd.Series | list[str]) -> pd.DataFrame:
     groups = jobs.groupby(by)
     table = groups.agg(jobs=("s", "size"), wall_s=("s", "sum"), cpu_s=("cpu_time", "sum"), rss_mb=("max_rss", "max"))
     return table.sort_values("wall_s", ascending=False)
-
-
-def rule_of(file: Path) -> str:
-    if file.parent.name in ("tables", "figures"):
-        return file.parent.name.removesuffix("s")
-    return file.stem.split("-")[0]
 
 
 if __name__ == "__main__":

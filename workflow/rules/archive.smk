@@ -3,6 +3,7 @@
 from sadpm.config.files import files_read
 from sadpm.config.reports import reports
 
+archiving = lambda w: jobs.ArchiveJob(config=CONFIG)
 WORKFLOW = Path(str(workflow.current_basedir.join(".."))).resolve()
 
 
@@ -20,7 +21,7 @@ def archived(w):
 
 def more(w):
     """The files of the page and of the claims, where there are such rules."""
-    return [file for name in ("page", "claims") if workflow.is_rule(name) for file in getattr(rules, name).output]
+    return [file for name in ("report", "claims") if workflow.is_rule(name) for file in getattr(rules, name).output]
 
 
 rule archive:

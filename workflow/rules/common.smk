@@ -53,10 +53,6 @@ wildcard_constraints:
 # What a job is told, and when that is a reason to run it again.
 
 
-def archiving(w):
-    return jobs.ArchiveJob(config=CONFIG)
-
-
 def as_json(job_of):
     """The one argument by which a job learns its parameters."""
     return lambda w: job_of(w).model_dump_json(by_alias=True)

@@ -14,7 +14,24 @@ if TYPE_CHECKING:
 
 TARGETS = ("all", "everything", "tables", "figures", "plan")
 """Rules beside those of the jobs; each table and figure is one more."""
-FOLDER_OF_RESULTS = ("archive.json", "archive.zip", "benchmarks", "figures", "logs", "plan.csv", "plan.md", "tables")
+FOLDER_OF_RESULTS = (
+    "archive.json",
+    "archive.zip",
+    "benchmarks",
+    "claims-verdicts.csv",
+    "claims.csv",
+    "claims.json",
+    "claims.md",
+    "claims.tex",
+    "figures",
+    "logs",
+    "plan.csv",
+    "plan.json",
+    "plan.md",
+    "report.html",
+    "report.json",
+    "tables",
+)
 """What lies beside the folders of the data sets."""
 FOLDER_OF_DATASET = ("data", "extractor.json", "extractor.safetensors", "reference.json", "reference.npz")
 """What lies beside the folders of a data set's models."""

@@ -74,6 +74,13 @@ def all_cells(config: Config) -> list[Cell]:
     return sorted(of_tables.union(*(figure.cells(config.seeds) for figure in config.figures.values())))
 
 
+def scored_cells(config: Config) -> list[Cell]:
+    """The cells whose scores tables and figures show, each once; of those in figures of samples nobody asks a score."""
+    tables = [table_cells(config, name) for name in config.tables]
+    figures = [figure.cells(config.seeds) for figure in config.figures.values() if "scores" in figure.shows]
+    return list(dict.fromkeys(cell for cells in tables + figures for cell in cells))
+
+
 def metrics_of(config: Config, dataset: str) -> tuple[Metric, ...]:
     """The metrics that a table or figure asks for on a data set, and those that come for free, sorted."""
     free = set(config.datasets[dataset].extractor.free)

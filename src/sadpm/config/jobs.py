@@ -13,14 +13,14 @@ from pydantic import Field
 
 from sadpm.config.datasets import HeadsConfig, NetworkConfig, TrainingConfig
 from sadpm.config.experiment import Config
-from sadpm.config.grid import Cell, GapCurve, fit_of, metrics_of, table_cells
+from sadpm.config.grid import Cell, GapCurve, all_cells, fit_of, metrics_of, table_cells
 from sadpm.config.models import CheckpointConfig
 from sadpm.config.outputs import Cost, Figure
 from sadpm.config.sampling import RecipeConfig
 from sadpm.covariances import CovarianceSection
 from sadpm.diffusion.section import ScheduleConfig
 from sadpm.extractors import ExtractorSection
-from sadpm.kinds.section import Metric, Name, Section
+from sadpm.kinds.section import Metric, Name, SamplesPerJob, Section
 from sadpm.objectives import ObjectiveSection
 from sadpm.samplers import SamplerSection
 from sadpm.sources import SourceSection
@@ -162,6 +162,23 @@ class FigureJob(Section):
     labels: dict[str, dict[str, str]]
 
 
+class PageJob(Section):
+    """Show an experiment on one page.
+
+    ``root`` is the folder of results as Snakemake sees it, ``theory`` names CSV files in it, and ``runs`` are models as
+    ``<dataset>/<model>/seed<k>``.
+    """
+
+    experiment: Name
+    root: str
+    tables: tuple[Name, ...]
+    figures: tuple[Name, ...]
+    runs: tuple[str, ...]
+    samples_per_job: SamplesPerJob
+    claims: bool = False
+    theory: tuple[str, ...] = ()
+
+
 class ArchiveJob(Section):
     """Pack the tables and figures with all that says how they were made."""
 
@@ -184,6 +201,7 @@ RULES: dict[str, type[Section]] = {
     "table": TableJob,
     "theory_table": FigureJob,
     "figure": FigureJob,
+    "report": PageJob,
     "archive": ArchiveJob,
 }
 """What the jobs of each rule are told, in the order of the data flow."""
@@ -310,6 +328,21 @@ def figure_job(config: Config, name: str) -> FigureJob:
         cells=tuple(figure.cells(config.seeds)),
         curves=tuple(figure.curves(config.seeds)),
         labels=_labels(config),
+    )
+
+
+def page_job(config: Config) -> PageJob:
+    """The page, with the names of all that it shows."""
+    runs = {cell.run for cell in all_cells(config)}
+    runs |= {curve.run for figure in config.figures.values() for curve in figure.curves(config.seeds)}
+    return PageJob(
+        experiment=config.experiment,
+        root=config.root.as_posix(),
+        tables=tuple(config.tables),
+        figures=tuple(config.figures),
+        runs=tuple(sorted(runs)),
+        samples_per_job=config.samples_per_job,
+        theory=tuple(f"tables/{name}.csv" for name, figure in config.figures.items() if "theorems" in figure.shows),
     )
 
 
