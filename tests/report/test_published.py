@@ -1,6 +1,8 @@
+from pathlib import Path
+
 import pytest
+import yaml
 from scored_files import write_scores
-from test_grid import VALUES
 from test_tables import LABELS, TWO_MODELS, make_frame, make_job
 
 from sadpm.config.grid import Cell
@@ -13,6 +15,7 @@ from sadpm.running.files import UserError
 from sadpm.stages import command
 from sadpm.stages.table import table
 
+VALUES = yaml.safe_load((Path(__file__).parents[2] / "config/test.yaml").read_text())
 HEADER = "table,dataset,model,sampler,covariance,steps,value,source\n"
 GIVEN = HEADER + "t,digits,sa2,ddpm,fixed,10,8.5,Table 9\nother,digits,sa2,ddpm,fixed,5,1.0,Table 9\n"
 
