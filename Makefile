@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: tables test lint lock clean
 tables: $(ENV)/installed
-	snakemake --cores $(CORES) tables figures report
+	snakemake --cores $(CORES) all
 	@echo "Open results/laptop/report.html"
 
 test: $(ENV)/installed

@@ -308,7 +308,7 @@ def test_a_data_set_like_a_folder_of_results(values):
 
 def test_there_must_be_something_to_make(values):
     with pytest.raises(ConfigError, match="neither a table nor a figure"):
-        load_config({**values, "tables": {}, "figures": {}})
+        load_config({**values, "tables": {}, "figures": {}, "claims": {}})
     assert load_config({**values, "tables": {}}).figures
 
 
@@ -317,7 +317,7 @@ def dataset(values, **changes):
     values = deepcopy(values)
     alone = {**values["datasets"]["patches"], **changes}
     tables = {"t": {**TABLE, "datasets": ["alone"]}}
-    return {**values, "datasets": {"alone": alone}, "tables": tables, "figures": {}}
+    return {**values, "datasets": {"alone": alone}, "tables": tables, "figures": {}, "claims": {}}
 
 
 NETWORK = {"block_out_channels": [8, 8], "attention_resolutions": [], "norm_num_groups": 4}

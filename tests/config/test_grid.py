@@ -88,7 +88,7 @@ def test_a_cell_has_a_job_of_its_own_by_default():
     ],
 )
 def test_further_cells_leave_the_jobs_of_others_as_they_are(what, value, kept_by):
-    fewer = changed(changed(VALUES, "tables", {}), "figures", {})
+    fewer = {**VALUES, "tables": {}, "figures": {}, "claims": {}}
     fewer = changed(fewer, "tables/t", {**VALUES["tables"]["table1"], "covariances": ["fixed", "npr"]})
     for way in WAYS:
         before, after = (
@@ -138,5 +138,6 @@ def test_figures_have_the_cells_and_curves_of_what_they_show():
 
 
 def test_a_gap_figure_may_have_seeds_of_its_own():
-    config = load_config(changed(changed(VALUES, "seeds", [0, 1, 2]), "figures/figure4/seeds", [1]))
+    values = {**changed(VALUES, "figures/figure4/seeds", [1]), "seeds": [0, 1, 2], "claims": {}}
+    config = load_config(values)
     assert {curve.seed for curve in config.figures["figure4"].curves(config.seeds)} == {1}

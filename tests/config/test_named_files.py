@@ -50,6 +50,7 @@ def test_every_path_of_a_configuration_is_looked_for():
     values = VALUES | {
         "datasets": {"alone": alone},
         "tables": {},
+        "claims": {},
         "published": "p.csv",
         "plan": {"throughput": "t.json"},
     }

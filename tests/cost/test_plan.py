@@ -204,11 +204,11 @@ def test_a_graph_that_can_not_be_built_is_told(tmp_path):
 def test_every_rule_has_its_class_of_jobs(graph):
     for job in closure(graph):
         assert type(job.told) is RULES[job.rule]
-    assert {job.output for job in graph} == {*CONFIG.tables, *CONFIG.figures}
+    assert {job.output for job in graph} == {*CONFIG.tables, *CONFIG.figures, "claims"}
 
 
 def test_an_experiment_may_have_no_figures():
-    found = costs(rows_of(load_config(changed(VALUES, "figures", {}))))
+    found = costs(rows_of(load_config({**VALUES, "figures": {}, "claims": {}})))
     assert found["table", ""].jobs == 4
     assert ("figure", "") not in found
 

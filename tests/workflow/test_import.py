@@ -37,7 +37,7 @@ def config(folder, **paths):
     grid = {"samplers": ["ddim"], "steps": [2], "seeds": [0, 1], "title": "Imported", "metric": "fd"}
     table = {**grid, "datasets": ["digits"], "models": list(paths), "also": [{"datasets": ["patches"]}]}
     path = folder / "import.yaml"
-    path.write_text(yaml.safe_dump({**changed, "tables": {"imported": table}, "figures": {}}))
+    path.write_text(yaml.safe_dump({**changed, "tables": {"imported": table}, "figures": {}, "claims": {}}))
     return path
 
 

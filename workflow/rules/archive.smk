@@ -20,8 +20,8 @@ def archived(w):
 
 
 def more(w):
-    """The files of the page and of the claims, where there are such rules."""
-    return [file for name in ("report", "claims") if workflow.is_rule(name) for file in getattr(rules, name).output]
+    """The page, and the claims that the experiment has."""
+    return [*rules.report.output, *(rules.claims.output if CONFIG.claims else [])]
 
 
 rule archive:

@@ -8,6 +8,7 @@ rule report:
         outputs=[*TABLES.values(), *FIGURES.values()],
         records=expand(f"{ROOT}/tables/{{table}}.json", table=TABLES)
         + expand(f"{ROOT}/figures/{{figure}}.json", figure=FIGURES),
+        claims=[*VERDICTS, f"{ROOT}/claims.json"] if CONFIG.claims else [],
         scores=pack_files(grid.scored_cells(CONFIG), "scores/{pack}.json"),
         trainings=expand(f"{ROOT}/{{run}}/training.json", run=showing(None).runs),
         plan=[path for path in [f"{ROOT}/plan.csv"] if Path(path).exists()],

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from sadpm.config.archive import ArchiveConfig
+from sadpm.config.claims import ClaimConfig
 from sadpm.config.datasets import DatasetConfig
 from sadpm.config.models import ModelConfig
 from sadpm.config.outputs import Figure, TableConfig
@@ -41,6 +42,7 @@ class Config(Section):
     covariances: dict[Name, CovarianceSection] = Field(default_factory=dict)
     tables: dict[Name, TableConfig] = Field(default_factory=dict)
     figures: dict[Name, Figure] = Field(default_factory=dict)
+    claims: dict[Name, ClaimConfig] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sadpm.diffusion.timesteps import exact_timesteps
 
 if TYPE_CHECKING:
+    from sadpm.config.claims import ClaimConfig
     from sadpm.config.experiment import Config
     from sadpm.config.outputs import Figure, Grid
     from sadpm.kinds.section import Metric, SamplesPerJob
@@ -69,24 +70,26 @@ def table_cells(config: Config, table: str) -> list[Cell]:
 
 
 def all_cells(config: Config) -> list[Cell]:
-    """The union of the cells of all tables and figures, sorted."""
-    of_tables = {cell for name in config.tables for cell in table_cells(config, name)}
-    return sorted(of_tables.union(*(figure.cells(config.seeds) for figure in config.figures.values())))
+    """The union of the cells of all tables, figures and claims, sorted."""
+    others = [section.cells(config.seeds) for section in (*config.figures.values(), *config.claims.values())]
+    return sorted({cell for name in config.tables for cell in table_cells(config, name)}.union(*others))
 
 
 def scored_cells(config: Config) -> list[Cell]:
-    """The cells whose scores tables and figures show, each once; of those in figures of samples nobody asks a score."""
+    """The cells whose scores are asked for, each once: not those of which a figure shows samples alone."""
     tables = [table_cells(config, name) for name in config.tables]
     figures = [figure.cells(config.seeds) for figure in config.figures.values() if "scores" in figure.shows]
-    return list(dict.fromkeys(cell for cells in tables + figures for cell in cells))
+    claims = [claim.cells(config.seeds) for claim in config.claims.values()]
+    return list(dict.fromkeys(cell for cells in tables + figures + claims for cell in cells))
 
 
 def metrics_of(config: Config, dataset: str) -> tuple[Metric, ...]:
-    """The metrics that a table or figure asks for on a data set, and those that come for free, sorted."""
+    """The metrics that a table, figure or claim asks for on a data set, and those that come for free, sorted."""
     free = set(config.datasets[dataset].extractor.free)
     asked = [table.metric for table in config.tables.values() if any(dataset in grid.datasets for grid in table.grids)]
     drawn = [figure.metrics for figure in config.figures.values() if figure.is_about(dataset)]
-    return tuple(sorted(free.union(asked, *drawn)))
+    claimed = [claim.metrics for claim in config.claims.values() if dataset in claim.datasets]
+    return tuple(sorted(free.union(asked, *drawn, *claimed)))
 
 
 def pack_of(cell: Cell, samples_per_job: SamplesPerJob) -> str:
@@ -170,6 +173,8 @@ def reference_errors(config: Config) -> list[str]:
             errors += _cell_errors(config, f"tables.{name}", table_cells(config, name), table.metric)
     for name, figure in config.figures.items():
         errors += _figure_errors(config, f"figures.{name}", figure)
+    for name, claim in config.claims.items():
+        errors += _claim_errors(config, f"claims.{name}", claim)
     return list(dict.fromkeys(errors))
 
 
@@ -178,6 +183,29 @@ def _figure_errors(config: Config, place: str, figure: Figure) -> list[str]:
         return missing
     lines = [f"{place}{line}" for line in figure.objections(config.schedule)]
     return lines or _cell_errors(config, place, figure.cells(config.seeds), *figure.metrics)
+
+
+def _claim_errors(config: Config, place: str, claim: ClaimConfig) -> list[str]:
+    if missing := _undeclared(config, place, claim):
+        return missing
+    if unknown := [name for name in claim.against.values() if name not in config.models]:
+        return [f"{place}.against: {name!r} is not declared under models ({_names(config.models)})" for name in unknown]
+    if claim.figure is not None:
+        figure = config.figures.get(claim.figure)
+        if figure is None or "curves" not in figure.shows:
+            gaps = {name: other for name, other in config.figures.items() if "curves" in other.shows}
+            return [f"{place}.figure: {claim.figure!r} is no gap figure under figures ({_names(gaps)})"]
+        drawn = {curve.run for curve in figure.curves(config.seeds)}
+        runs = {cell.run for one in claim.contrasts(config.seeds) for pair in one.pairs for cell in pair}
+        return [f"{place}.figure: {claim.figure!r} has no curve of {run}" for run in sorted(runs - drawn)]
+    imported = {
+        f"{place}: {cell.model!r} is imported on {cell.dataset!r}, so how many images it has seen is not known": None
+        for one in claim.contrasts(config.seeds)
+        for pair in one.pairs
+        for cell in pair
+        if claim.metric == "images_seen" and cell.dataset in config.models[cell.model].checkpoint
+    }
+    return [*imported, *_cell_errors(config, place, claim.cells(config.seeds), *claim.metrics)]
 
 
 def _undeclared(config: Config, place: str, *sections: Any) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import Field
 
+from sadpm.config.claims import ClaimConfig
 from sadpm.config.datasets import HeadsConfig, NetworkConfig, TrainingConfig
 from sadpm.config.experiment import Config
 from sadpm.config.grid import Cell, GapCurve, all_cells, fit_of, metrics_of, table_cells
@@ -179,6 +180,15 @@ class PageJob(Section):
     theory: tuple[str, ...] = ()
 
 
+class ClaimsJob(Section):
+    """Judge claims; ``curves`` are those of gap figures, ``images_seen[dataset][model]`` the costs of training."""
+
+    claims: dict[Name, ClaimConfig]
+    seeds: tuple[int, ...]
+    curves: dict[Name, tuple[GapCurve, ...]]
+    images_seen: dict[str, dict[str, int]]
+
+
 class ArchiveJob(Section):
     """Pack the tables and figures with all that says how they were made."""
 
@@ -201,6 +211,7 @@ RULES: dict[str, type[Section]] = {
     "table": TableJob,
     "theory_table": FigureJob,
     "figure": FigureJob,
+    "claims": ClaimsJob,
     "report": PageJob,
     "archive": ArchiveJob,
 }
@@ -331,6 +342,19 @@ def figure_job(config: Config, name: str) -> FigureJob:
     )
 
 
+def claims_job(config: Config) -> ClaimsJob:
+    """All claims, with what they compare besides scores."""
+    images_seen: dict[str, dict[str, int]] = {}
+    for claim in config.claims.values():
+        for cell in (cell for one in claim.contrasts(config.seeds) for pair in one.pairs for cell in pair):
+            if claim.metric == "images_seen":
+                seen = train_job(config, cell.dataset, cell.model, cell.seed).images_seen
+                images_seen.setdefault(cell.dataset, {})[cell.model] = seen
+    figures = dict.fromkeys(claim.figure for claim in config.claims.values() if claim.figure)
+    curves = {name: tuple(config.figures[name].curves(config.seeds)) for name in figures}
+    return ClaimsJob(claims=config.claims, seeds=config.seeds, curves=curves, images_seen=images_seen)
+
+
 def page_job(config: Config) -> PageJob:
     """The page, with the names of all that it shows."""
     runs = {cell.run for cell in all_cells(config)}
@@ -342,6 +366,7 @@ def page_job(config: Config) -> PageJob:
         figures=tuple(config.figures),
         runs=tuple(sorted(runs)),
         samples_per_job=config.samples_per_job,
+        claims=bool(config.claims),
         theory=tuple(f"tables/{name}.csv" for name, figure in config.figures.items() if "theorems" in figure.shows),
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from sadpm.config.experiment import Config
-from sadpm.config.grid import Cell, GapCurve, cells_by_run, pack_of, packs, passes, table_cells
+from sadpm.config.grid import Cell, GapCurve, cells_by_run, pack_of, packs, passes, scored_cells, table_cells
 
 
 class Report(NamedTuple):
@@ -59,11 +59,10 @@ Made = Callable[[str], Iterable[str]]
 
 def reports(config: Config, made: Made = lambda run: ()) -> list[Report]:
     """Return the reports of all jobs that the tables and figures depend on, in the order of the data flow."""
-    shown = [*config.tables, *config.figures]
     curves, theorems = _curves(config, "curves"), _curves(config, "theorems")
     cells = cells_by_run(config)
     runs = sorted({*cells, *(curve.run for curve in (*curves, *theorems))})
-    scored = dict.fromkeys(_pack(config, cell) for name in shown for cell in _scored_cells(config, name))
+    scored = dict.fromkeys(_pack(config, cell) for cell in scored_cells(config))
     found = [report for name in sorted({run.split("/")[0] for run in runs}) for report in _of_dataset(config, name)]
     needed = {run.split("/")[0] for run, _ in scored}
     found = [report for report in found if report.rule == "prepare_data" or report.about in needed]

@@ -42,7 +42,9 @@ class Job:
 
     @property
     def output(self) -> str:
-        """The table or figure that it makes, or that it tabulates; "" for all other jobs."""
+        """The table or figure that it makes or tabulates, or the claims that it judges; "" for all other jobs."""
+        if not self.wildcards:
+            return self.rule
         names = (self.wildcards.get(key) for key in ("table", "figure", "theory") if not self.dataset)
         return next(filter(None, names), "")
 
@@ -70,7 +72,7 @@ def closure(jobs: Iterable[Job]) -> list[Job]:
 
 
 def outputs_of(config: Config, snakefile: str) -> list[Job]:
-    """Return the jobs that make the tables and figures, and with them all that they need, as if nothing were there yet.
+    """Return the jobs that make tables, figures and claims, and all that those need, as if nothing were there yet.
 
     Snakemake builds the graph in an empty folder, in which it can neither see nor touch what is there. It looks for
     none of the files that the configuration names.
@@ -90,7 +92,7 @@ def outputs_of(config: Config, snakefile: str) -> list[Job]:
             jobs = _jobs_of(empty, snakefile, Path(folder))
     except (RuleException, WorkflowError) as error:
         raise UserError(f"the graph of jobs can't be built: {error}") from None
-    names = [*config.tables, *config.figures]
+    names = [*config.tables, *config.figures, "claims"]
     return sorted((job for job in jobs if job.output), key=lambda job: names.index(job.output))
 
 
@@ -107,7 +109,8 @@ def _jobs_of(config: Config, snakefile: str, folder: Path) -> list[Job]:
             workdir=folder,
         )
         with redirect_stdout(io.StringIO()):  # a drawing, for which the graph is built
-            workflow.dag(DAGSettings(targets={"tables", "figures"}, forceall=True)).printrulegraph()
+            targets = {"tables", "figures", *(["claims"] if config.claims else [])}
+            workflow.dag(DAGSettings(targets=targets, forceall=True)).printrulegraph()
         dag, jobs = workflow._workflow.dag, dict[Any, Job]()
         for job in chain.from_iterable(dag.toposorted()):  # each after those that it needs
             if told := RULES.get(job.rule.name):

@@ -23,7 +23,8 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "measure_theory": ("import_model", "train"),
     "table": ("score",),
     "theory_table": ("measure_theory",),
-    "report": ("table", "theory_table", "figure"),
+    "claims": ("score", "measure_gap"),
+    "report": ("table", "theory_table", "figure", "claims"),
 }
 """Whose files a rule reads, but for what it gets through another one as well; a figure's depend on its kind."""
 FIGURE_NEEDS: Mapping[str, tuple[str, ...]] = {
@@ -40,7 +41,7 @@ PLACES: Mapping[str, tuple[int, int]] = {
     "sample": (1, 3), "sample_part": (2, 3),
     "join_parts": (2, 4), "measure_reference": (5, 4),
     "score": (1, 5),
-    "table": (1, 6), "figure": (3, 6), "theory_table": (4, 6),
+    "claims": (0, 6), "table": (1, 6), "figure": (3, 6), "theory_table": (4, 6),
     "report": (1, 7),
 }  # fmt: skip
 """Column and row of each rule's box, such that no curve passes behind another one's."""

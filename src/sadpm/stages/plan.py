@@ -99,7 +99,8 @@ def _about_speed(config: Config, throughput: Throughput) -> str:
 
 def by_target(config: Config, rows: Iterable[Row]) -> str:
     """Return a Markdown table of each table and figure alone, as if nothing were there yet, and of all together."""
-    names = dict.fromkeys([*config.tables, *config.figures, EVERYTHING])
+    claims = ["claims"] if config.claims else []
+    names = dict.fromkeys([*config.tables, *config.figures, *claims, EVERYTHING])
     return _table(("target",), _summed(rows, lambda row: (row.target,), start=names))
 
 

@@ -1,0 +1,154 @@
+"""Claims from declaration to files, on hand-made scores and gap curves."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from scored_files import write_scores
+
+from sadpm.config.grid import Cell, all_cells, metrics_of
+from sadpm.config.jobs import claims_job
+from sadpm.config.loading import load_config
+from sadpm.kinds.section import ConfigError
+from sadpm.running.files import UserError
+from sadpm.stages.claims import claims, last_gaps
+
+VALUES = yaml.safe_load(Path(__file__).parents[2].joinpath("config/test.yaml").read_text()) | {"seeds": [0, 1, 2]}
+BEATS = {
+    "words": "It_beats < 100 %", "metric": "fd", "datasets": ["digits"], "models": ["sa2-lam1"],
+    "against": {"equal steps": "base"}, "steps": [2, 5],
+}  # fmt: skip
+GAP = {**VALUES["claims"]["e"], "expect": "worse"}
+SEEN = {**BEATS, "metric": "images_seen", "expect": "worse", "steps": None}
+
+
+def configuration(**declared):
+    return load_config({**VALUES, "claims": declared})
+
+
+def score_files(folder, config, value_of, n=50):
+    rng = np.random.default_rng(0)
+    cells = sorted({cell for claim in config.claims.values() for cell in claim.cells(config.seeds)})
+    entries = [{"cell": cell, "value": value_of(cell), "influence": rng.normal(size=n)} for cell in cells]
+    return write_scores(folder, entries)
+
+
+def judged(folder, config, value_of=lambda cell: 10.0, gaps=None):
+    scores, influence = score_files(folder, config, value_of)
+    job, curves = claims_job(config), []
+    for asked in job.curves.values():
+        for curve in asked:
+            curves.append(folder / f"{curve.model}-{curve.seed}.csv")
+            curves[-1].write_text(f"step,gap,mean_gap,official_gap\n2,0.1,0.1,0.1\n1,{gaps(curve)},0.1,0.5\n")
+    names = {"csv": "claims.csv", "verdicts": "v.csv", "tex": "c.tex", "markdown": "c.md", "report": "c.json"}
+    files = {option: folder / name for option, name in names.items()}
+    claims(job, **files, scores=scores, influence=influence, curves=curves)
+    return pd.read_csv(files["csv"]), pd.read_csv(files["verdicts"]), files
+
+
+def better_by(gain, spread=0.1):
+    def value_of(cell):
+        base = 20.0 + cell.seed
+        return base if cell.model == "base" else base - gain - spread * cell.seed
+
+    return value_of
+
+
+@pytest.mark.parametrize(
+    ("gain", "spread", "verdict"),
+    [(5.0, 0.05, "reproduced"), (-5.0, 0.05, "contradicted"), (0.0, 0.05, "no effect"), (0.4, 0.4, "undecided")],
+)
+def test_a_claim_is_judged_by_differences_of_equal_seeds(tmp_path, gain, spread, verdict):
+    contrasts, verdicts, files = judged(tmp_path, configuration(a=BEATS), better_by(gain, spread))
+    assert verdicts["verdict"].tolist() == [verdict]
+    assert contrasts["steps"].tolist() == [2, 5]
+    first = contrasts.iloc[0]
+    assert first["effect"] == pytest.approx(-gain - spread)
+    assert first["low"] < first["effect"] < first["high"]
+    assert first["least_effect"] == pytest.approx(0.01 * 21)
+    ratios = [(20 + k - gain - spread * k) / (20 + k) for k in range(3)]
+    assert first["relative_effect"] == pytest.approx(np.mean(np.log(ratios)))
+    assert (first["seeds"], first["row"], first["against"]) == (3, "sa2-lam1", "base")
+    assert r"It\_beats \< 100 %" in files["markdown"].read_text()
+    assert r"It\_beats \textless{} 100 \%" in files["tex"].read_text()
+
+
+def test_each_rival_gives_a_verdict_of_its_own(tmp_path):
+    rivals = {"equal steps": "base", "equal compute": "sa3-slide"}
+
+    def value_of(cell):
+        return {"base": 20.0, "sa2-lam1": 10.0, "sa3-slide": 5.0}[cell.model] + 0.01 * cell.seed
+
+    _, verdicts, _ = judged(tmp_path, configuration(a={**BEATS, "against": rivals}), value_of)
+    assert dict(zip(verdicts["comparison"], verdicts["verdict"], strict=True)) == {
+        "equal steps": "reproduced",
+        "equal compute": "contradicted",
+    }
+
+
+def test_other_steps_and_the_other_direction(tmp_path):
+    values = {2: 10.0, 5: 12.0}
+    config = configuration(a={**BEATS, "steps": [2], "against_steps": 5, "expect": "worse"})
+    contrasts, verdicts, _ = judged(tmp_path, config, lambda cell: values[cell.steps] + 0.01 * cell.seed)
+    assert contrasts["effect"].tolist() == [pytest.approx(-2.0)]
+    assert contrasts["against_steps"].tolist() == [5]
+    assert verdicts["verdict"].tolist() == ["contradicted"]
+
+
+def test_gaps_and_costs(tmp_path):
+    """Gaps have no sampling error, so that seeds alone tell; the cost of training is exact."""
+    config = configuration(e=GAP, f=SEEN)
+    contrasts, verdicts, _ = judged(
+        tmp_path, config, gaps=lambda curve: (2.0 if curve.model == "base" else 3.0) + 0.01 * curve.seed
+    )
+    assert verdicts["verdict"].tolist() == ["reproduced", "reproduced"]
+    assert contrasts["effect"].tolist() == [pytest.approx(1.0), 6 * 8 * (2 - 1)]
+    assert contrasts["sampling_error"].isna().all()
+
+
+def test_one_seed_is_undecided_and_says_why(tmp_path):
+    _, verdicts, files = judged(tmp_path, configuration(a={**BEATS, "seeds": [1]}), better_by(15.0))
+    assert verdicts["verdict"].tolist() == ["undecided"]
+    assert "one training seed: known for these weights only" in files["markdown"].read_text()
+
+
+def test_no_claims_are_told(tmp_path):
+    with pytest.raises(UserError, match="there are no claims: declare some under claims"):
+        judged(tmp_path, configuration())
+
+
+def test_a_damaged_curve_is_told(tmp_path):
+    (tmp_path / "gap.csv").write_text("step,gap\n1,2\n")
+    with pytest.raises(UserError, match=r"gap.csv: not a gap curve .*delete it, and the workflow makes it again"):
+        last_gaps(tmp_path / "gap.csv")
+
+
+def test_a_claims_cells_are_part_of_the_experiment():
+    config = configuration(a={**BEATS, "steps": [4], "metric": "is"})
+    assert Cell("digits", "sa2-lam1", 2, "ddpm", "fixed", 4) in all_cells(config)
+    assert "is" in metrics_of(config, "digits")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"models": ["sa9"]}, r"claims.a.models: 'sa9' is not declared under models"),
+        ({"against": {"equal steps": "bose"}}, r"claims.a.against: 'bose' is not declared under models \(base, "),
+        ({"against": {}}, r"claims.a.against: "),
+        ({"steps": None}, r"claims.a: steps: say at which numbers of sampling steps 'fd' is compared"),
+        ({"against": {"equal steps": "sa2-lam1"}}, r"claims.a: against: 'sa2-lam1' would be compared with itself"),
+        ({"metric": "gap"}, r"claims.a: figure: names the gap figure"),
+        ({"figure": "figure4"}, r"claims.a: figure: names the gap figure"),
+        ({"metric": "gap", "figure": "figure1"}, r"claims.a.figure: 'figure1' is no gap figure .*\(figure4\)"),
+        ({"metric": "gap", "figure": "figure4", "models": ["sa3-slide"]}, r"'figure4' has no curve of digits/sa3"),
+        ({"metric": "kid"}, r"claims.a.metric: 'kid' is not to be had: datasets.digits.extractor is 'classifier'"),
+        ({"steps": [2000]}, r"claims.a.steps: 2000 is not from 1 to"),
+        ({"holds": "all"}, r"claims.a.holds: "),
+        ({"least_effect": -1}, r"claims.a.least_effect: "),
+    ],
+)  # fmt: skip
+def test_mistakes_are_told_by_their_key(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        configuration(a={**BEATS, **changes})
