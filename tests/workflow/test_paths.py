@@ -34,6 +34,7 @@ def config(tmp_path_factory):
         tables, figures = values["tables"], values["figures"]
         few = {"models": ["base"], "samplers": ["ddpm"], "covariances": ["npr"]}
         values["tables"] = {"table1": tables["table1"] | few, "table3": tables["table3"]}
+        values["claims"] = {}
         values["figures"] = {"figure3": figures["figure3"], "figure4": figures["figure4"] | {"models": ["base"]}}
         values["results"], values["checkpoint_seconds"] = NAME, 0
 

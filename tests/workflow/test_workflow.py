@@ -225,7 +225,10 @@ def test_without_a_target_everything_is_made(tmp_path, snakefile):
 
 
 def test_a_configuration_given_by_name_stands_alone(tmp_path):
-    config = variant(tmp_path, lambda values: values.update(tables={"mine": values["tables"]["table3"]}, figures={}))
+    def alone(values):
+        values.update(tables={"mine": values["tables"]["table3"]}, figures={}, claims={})
+
+    config = variant(tmp_path, alone)
     workflow = Workflow(tmp_path)
     assert "Writing mine" in workflow.planned("all", config=config)
     assert not any("table1" in line or "digits" in line for line in workflow.planned("all", config=config))
