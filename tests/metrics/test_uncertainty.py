@@ -61,6 +61,9 @@ def test_seeds_needed_is_the_least_number_that_excludes_zero() -> None:
 
     assert low(needed) > 0 >= low(needed - 1)
     assert over(1.0, -1.0).seeds_needed() is None
+    assert found.seeds_needed(bound=found.mean) is None
+    assert over(4.0, 6.0, 5.0).seeds_needed(bound=4.0) == over(0.0, 2.0, 1.0).seeds_needed()
+    assert over(4.0, 6.0, 5.0).seeds_needed(bound=6.0) == over(0.0, 2.0, 1.0).seeds_needed()
     assert over(1.0, -0.999).seeds_needed() is None
 
 

@@ -36,7 +36,8 @@ UNCLEAR = judged(9.0, 0.0, 1.0)
         (judged(100.0, errors=0.1), "undecided", False),
         (judged(3.0, exact=True), "reproduced", False),
         (judged(-3.0, exact=True), "contradicted", False),
-        (judged(1.0, -1.0), "undecided", False),  # the mean is 0: no number of seeds would do
+        (judged(2.0, 0.0), "undecided", False),  # the mean is the least effect: no number of seeds would do
+        (judged(1.0, -1.0), "undecided", True),  # which would show that there is no effect
     ],
 )
 def test_a_contrast(one, verdict, needs_seeds):
@@ -102,7 +103,7 @@ def test_some_of_many_is_corrected_for_many_chances():
 
 
 def test_seeds_that_a_claim_needs_are_those_of_its_most_expensive_contrast():
-    wider = judged(12.0, 0.0, 1.0)
+    wider = judged(14.0, -6.0, 1.0)
     assert UNCLEAR.seeds_needed < wider.seeds_needed
     assert seeds_needed([GAIN, UNCLEAR, wider]) == wider.seeds_needed
     assert seeds_needed([UNCLEAR, judged(1.0, errors=1.0)]) is None

@@ -49,9 +49,8 @@ def test_jobs_are_those_that_snakemake_would_run(tmp_path):
 
 
 def test_another_workflow_may_ask_for_it_by_another_name(tmp_path):
-    (tmp_path / "outer.yaml").write_text(
-        yaml.safe_dump({"inner": {"extends": str(TEST_CONFIG), "figures": None, "claims": None}})
-    )
+    inner = {"extends": str(TEST_CONFIG), "figures": None, "claims": None}
+    (tmp_path / "outer.yaml").write_text(yaml.safe_dump({"inner": inner}))
     (tmp_path / "Snakefile").write_text(
         'configfile: "outer.yaml"\n'
         f'module sadpm:\n    snakefile: "{REPOSITORY}/workflow/Snakefile"\n    config: config["inner"]\n'

@@ -79,18 +79,20 @@ class OverSeeds:
         half = _quantile(0.5 + confidence / 2, self.seeds - 1) * self.standard_error
         return self.mean - half, self.mean + half
 
-    def seeds_needed(self, confidence: float = 0.95) -> int | None:
-        """Return the least number of seeds whose interval of this mean and deviation would exclude 0.
+    def seeds_needed(self, confidence: float = 0.95, bound: float = 0.0) -> int | None:
+        """Return the least number of seeds whose interval of this mean and deviation would hold neither ± bound.
 
-        None where the deviation is not known (one seed), the mean is 0, or more than `MOST_SEEDS` would be needed.
+        None where the deviation is not known (one seed), the mean lies at a bound, or more than `MOST_SEEDS` would be
+        needed.
         """
-        if self.seeds < 2 or self.mean == 0:
+        distance = abs(abs(self.mean) - bound)
+        if self.seeds < 2 or distance == 0:
             return None
         tail = 0.5 + confidence / 2
         enough = (
             seeds
             for seeds in range(2, MOST_SEEDS + 1)
-            if _quantile(tail, seeds - 1) * self.deviation < abs(self.mean) * math.sqrt(seeds)
+            if _quantile(tail, seeds - 1) * self.deviation < distance * math.sqrt(seeds)
         )
         return next(enough, None)
 

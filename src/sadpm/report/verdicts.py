@@ -59,8 +59,8 @@ class Judged:
 
     @property
     def seeds_needed(self) -> int | None:
-        """The least number of seeds whose interval of this mean and deviation excludes 0, where it is undecided."""
-        return self.gain.seeds_needed(CONFIDENCE) if self.verdict == "undecided" else None
+        """The least number of seeds that would decide it at this mean and deviation, where it is undecided."""
+        return self.gain.seeds_needed(CONFIDENCE, self.least) if self.verdict == "undecided" else None
 
     def p_value(self, side: Literal[1, -1]) -> float:
         """Of "the gain (1), or the loss (-1), is at most the least effect"; NaN where it can't be judged."""
