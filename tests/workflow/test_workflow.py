@@ -23,6 +23,7 @@ from sadpm.running.files import read_json, sha256
 from sadpm.stages.archive import archive
 
 TABLES = {"table1": 16, "table2": 16, "table3": 2, "table4": 3}
+PAGE = "Showing test on a page"
 FIGURES = ("figure1", "figure2", "figure3", "figure4", "figure5", "theory")
 
 
@@ -92,14 +93,15 @@ def test_a_changed_lambda_runs_its_own_cells_again_and_no_others(finished, tmp_p
     assert any(line.startswith("Training sa2-lam1") for line in about_runs)
     assert all("sa2-lam1" in line for line in about_runs)
     others = {line for line in planned if "seed" not in line}
-    assert others == {"Writing table1", "Writing table2", "Drawing figure2", "Drawing figure4"}
+    drawn = {"Writing table1", "Writing table2", "Drawing figure2", "Drawing figure4"}
+    assert others == {*drawn, "Judging the claims of test", PAGE}
 
 
 def test_a_changed_title_runs_one_table_again(finished, tmp_path):
     def change(values):
         values["tables"]["table3"]["title"] = "Another title"
 
-    assert finished.planned("all", config=variant(tmp_path, change)) == ["Writing table3"]
+    assert finished.planned("all", config=variant(tmp_path, change)) == [PAGE, "Writing table3"]
 
 
 def test_how_a_job_is_run_is_no_reason_to_run_it_again(finished, tmp_path):
@@ -116,7 +118,7 @@ def test_a_deleted_table_is_rebuilt_alone_and_the_same(finished, tmp_path):
     before = [path.read_bytes() for path in paths]
     for path in paths:
         path.unlink()
-    assert workflow.planned("all") == ["Writing table1"]
+    assert workflow.planned("all") == [PAGE, "Writing table1"]
     workflow.run("all")
     assert [path.read_bytes() for path in paths] == before
 
@@ -297,9 +299,12 @@ def test_lint(tmp_path):
 
 def test_an_archive_needs_no_more_than_tables_and_figures(finished, tmp_path):
     assert finished.planned("archive") == ["Packing test"]
+    more = [*finished.results.glob("claims*"), *finished.results.glob("report.*")]
     config, code = load_config(read_config(TEST_CONFIG)), REPOSITORY / "workflow"
     crate, report = tmp_path / "archive.zip", tmp_path / "archive.json"
-    archive(ArchiveJob(config=config), finished.results, crate=crate, report=report, code=[code / "Snakefile"])
+    archive(
+        ArchiveJob(config=config), finished.results, crate=crate, report=report, code=[code / "Snakefile"], more=more
+    )
     with ZipFile(crate) as file:
         names = {name.removeprefix("results/test/") for name in file.namelist()}
     made = {str(path.relative_to(finished.results)) for path in finished.results.rglob("*") if path.is_file()}

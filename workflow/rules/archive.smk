@@ -1,34 +1,14 @@
 """The archive: tables, figures and how they were made, as an RO-Crate. Nothing needs it."""
 
-from sadpm.config.files import files_read
-from sadpm.config.reports import reports
-
 archiving = lambda w: jobs.ArchiveJob(config=CONFIG)
 WORKFLOW = Path(str(workflow.current_basedir.join(".."))).resolve()
-
-
-def configuration_files():
-    """The files that the configuration was read from, in full: with a default storage, others are looked for there."""
-    given = workflow.configfiles if workflow.modifier.skip_configfile else workflow.overwrite_configfiles or [DEFAULT]
-    return [str(path.absolute()) for file in given for path in files_read(Path(file))]
-
-
-def archived(w):
-    """What the jobs of tables and figures have written, as far as it is put in."""
-    found = reports(CONFIG, lambda run: set(passes_of(run).values()))
-    return [f"{ROOT}/{path}" for report in found for path in report.contents(CONFIG)]
-
-
-def more(w):
-    """The page, and the claims that the experiment has."""
-    return [*rules.report.output, *(rules.claims.output if CONFIG.claims else [])]
 
 
 rule archive:
     input:
         outputs=[*TABLES.values(), *FIGURES.values()],
-        results=archived,
-        more=more,
+        results=files_of_reports,
+        more=lambda w: [*rules.report.output, *(rules.claims.output if CONFIG.claims else [])],
         configs=lambda w: configuration_files(),
         published=lambda w: published_values() if CONFIG.tables else [],
         code=[str(WORKFLOW / "Snakefile"), *map(str, sorted(WORKFLOW.glob("rules/*.smk")))],

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from sadpm.config import grid
 from sadpm.config import jobs
+from sadpm.config.files import files_read
+from sadpm.config.reports import reports
 from sadpm.networks import model_folder
 from sadpm.running import records
 from snakemake.settings.types import RerunTrigger
@@ -155,6 +157,21 @@ def theory_files(name):
     """The theorems' numbers for a figure, if it shows them."""
     curves = CONFIG.figures[name].curves(CONFIG.seeds) if name in THEORIES else []
     return [f"{THEORY}.json".format(run=curve.run, theory=name) for curve in curves]
+
+
+# What the archive holds.
+
+
+def configuration_files():
+    """The files that the configuration was read from, in full: with a default storage, others are looked for there."""
+    given = workflow.configfiles if workflow.modifier.skip_configfile else workflow.overwrite_configfiles or [DEFAULT]
+    return [str(path.absolute()) for file in given for path in files_read(Path(file))]
+
+
+def files_of_reports(w):
+    """What the jobs of tables, figures and claims have written, as far as it is put in."""
+    found = reports(CONFIG, lambda run: set(passes_of(run).values()))
+    return [f"{ROOT}/{path}" for report in found for path in report.contents(CONFIG)]
 
 
 # What a job may use.
