@@ -419,3 +419,14 @@ def test_every_path_is_of_that_type():
         "is_weights",
     }
     assert "root" in paths
+
+
+@pytest.mark.parametrize("changes", [{}, {"lambda": 2.5, "terms": "plain"}, {"K": 3, "lambda": 3}, {"lambda": 2.5}])
+def test_a_loss_without_a_minimum_is_refused(values, changes):
+    cross = {"kind": "sequence-aware", "K": 2, "lambda": 2.0, "terms": "cross", **changes}
+    values = {**values, "models": {**values["models"], "x": {"objective": cross}}}
+    if changes == {"lambda": 2.5}:
+        with pytest.raises(ConfigError, match=r"models.x.objective: lambda: 2.5 is above K \(2\).*no minimum"):
+            load_config(values)
+    else:
+        assert load_config(values)

@@ -19,6 +19,7 @@ from sadpm.diffusion.losses import (
 )
 from sadpm.diffusion.schedule import NoiseSchedule
 from sadpm.diffusion.theory import sequence_bounds
+from sadpm.objectives.sequence_aware import SequenceAware
 
 quick = settings(max_examples=60, deadline=None)
 SCHEDULE = NoiseSchedule.create("linear", 6, 0.01, 0.3)
@@ -336,3 +337,13 @@ class TestHeads:
         npr_head_loss(head, predicted, self.noise).sum().backward()
         assert predicted.grad is None
         assert head.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("terms", ["both", "plain", "cross"])
+def test_the_loss_of_a_network_that_answers_0_is_what_its_objective_says(terms):
+    objective = SequenceAware(K=3, lam=1.5, terms=terms)
+    draws = objective.draw((20_000, 1, 2, 2), 50, torch.Generator().manual_seed(0))
+    schedule = NoiseSchedule.create(num_train_timesteps=50)
+    loss = objective.loss(lambda x, n: torch.zeros_like(x), schedule, torch.zeros(20_000, 1, 2, 2), draws)
+    # Windows that reach below the first level are shorter: 3 of 50 * 3 residuals.
+    assert loss.total.item() == pytest.approx(objective.loss_of_zero(4), rel=0.03)

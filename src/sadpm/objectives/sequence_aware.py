@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from sadpm.objectives import Loss, Objective
 
@@ -32,6 +32,15 @@ class SequenceAware(Objective):
     weights: Literal["unit", "theory"] = "unit"
     window: Literal["anchored", "sliding"] = "anchored"
     terms: Literal["both", "plain", "cross"] = "both"
+
+    @model_validator(mode="after")
+    def _bounded_below(self) -> Self:
+        if self.terms == "cross" and self.weights == "unit" and self.lam > self.K:
+            raise ValueError(
+                f"lambda: {self.lam:g} is above K ({self.K}), and with terms: cross the loss then has no minimum:"
+                " residuals of alternating signs make it as negative as one likes"
+            )
+        return self
 
     parts: ClassVar[tuple[str, ...]] = ("simple", "sequence")
 
@@ -68,5 +77,5 @@ class SequenceAware(Objective):
         return self.K + (self.window == "sliding") if self.lam else 1
 
     def loss_of_zero(self, dimension: int) -> float:
-        """Return an upper bound: the noises are independent, so that the mean over the window is smaller than one."""
-        return dimension * (1 + self.lam)
+        """Return it for weights of 1, which no weights exceed: the noises are independent, so that products vanish."""
+        return dimension * (1 + (0 if self.terms == "cross" else self.lam / self.K))
