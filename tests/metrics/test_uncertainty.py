@@ -48,6 +48,7 @@ def test_variance_is_split_between_seeds_and_sampling() -> None:
     assert found.deviation**2 == pytest.approx(found.between**2 + found.sampling**2)
     assert over(1.0, 2.0, errors=9.0).between == 0
     assert math.isnan(over(1.0, 2.0).sampling)
+    assert math.isnan(over(1.0, 2.0).between)
 
 
 def test_seeds_needed_is_the_least_number_that_excludes_zero() -> None:
@@ -65,6 +66,20 @@ def test_seeds_needed_is_the_least_number_that_excludes_zero() -> None:
     assert over(4.0, 6.0, 5.0).seeds_needed(bound=4.0) == over(0.0, 2.0, 1.0).seeds_needed()
     assert over(4.0, 6.0, 5.0).seeds_needed(bound=6.0) == over(0.0, 2.0, 1.0).seeds_needed()
     assert over(1.0, -0.999).seeds_needed() is None
+
+
+def test_more_samples_leave_what_lies_between_seeds() -> None:
+    found = over(1.0, 3.0, 2.2, errors=0.8)
+    more = found.more_samples(bound=0.5)
+    assert more is not None
+    assert more > 1
+    deviation = math.hypot(found.between, found.sampling / math.sqrt(more))
+    half = stats.t.ppf(0.975, 2) * deviation / math.sqrt(3)
+    assert found.mean - half == pytest.approx(0.5)
+    assert over(1.0, 3.0, 2.2, errors=0.1).more_samples(bound=0.5) is None
+    assert over(1.0, 3.0, 2.2).more_samples() is None
+    assert over(1.0, errors=0.1).more_samples() is None
+    assert found.more_samples(bound=found.mean) is None
 
 
 @given(st.lists(NUMBERS, min_size=2, max_size=6).filter(lambda values: np.std(values) > 1e-3), NUMBERS)

@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike
 
 MOST_SEEDS = 1000
 """Where more seeds than these would be needed, no number of them is named."""
+MOST_SAMPLES = 1000
+"""Where more than so many times the samples would be needed, no number of them is named."""
 
 
 def standard_error(influence: ArrayLike) -> float:
@@ -66,8 +68,12 @@ class OverSeeds:
 
     @property
     def between(self) -> float:
-        """The part of the deviation that sampling does not explain (component of variance), 0 where it explains all."""
-        return math.sqrt(max(0.0, self.deviation**2 - self.sampling**2)) if self.seeds > 1 else math.nan
+        """The part of the deviation that sampling does not explain (component of variance), 0 where it explains all.
+
+        NaN for one seed, and where a sampling error is not known.
+        """
+        rest = self.deviation**2 - self.sampling**2
+        return rest if math.isnan(rest) else math.sqrt(max(0.0, rest))
 
     @property
     def standard_error(self) -> float:
@@ -95,6 +101,19 @@ class OverSeeds:
             if _quantile(tail, seeds - 1) * self.deviation < distance * math.sqrt(seeds)
         )
         return next(enough, None)
+
+    def more_samples(self, confidence: float = 0.95, bound: float = 0.0) -> float | None:
+        """Return how many times as many samples would do, in place of seeds: the interval would hold neither ± bound.
+
+        None where the split of the deviation is not known, what lies between seeds is too much by itself, or more than
+        `MOST_SAMPLES` times as many would be needed.
+        """
+        if math.isnan(self.between):
+            return None
+        quantile = _quantile(0.5 + confidence / 2, self.seeds - 1)
+        allowed = self.seeds * (abs(abs(self.mean) - bound) / quantile) ** 2 - self.between**2
+        by_sampling = self.deviation**2 - self.between**2
+        return by_sampling / allowed if by_sampling < MOST_SAMPLES * allowed else None
 
     def p_above(self, bound: float) -> float:
         """Return the one-sided p-value of "the true mean is at most the bound", small where it lies clearly above."""
