@@ -188,7 +188,7 @@ def test_samples_that_nothing_asks_for_are_told(tmp_path):
     target = "results/test/digits/sa3-slide/seed0/scores/npr.json"
     done = Workflow(tmp_path).run(target, "--dry-run", check=False)
     assert done.returncode == 1
-    assert "no table or figure asks for samples 'npr' of digits/sa3-slide/seed0" in done.stdout + done.stderr
+    assert "no table, figure or claim asks for samples 'npr' of digits/sa3-slide/seed0" in done.stdout + done.stderr
 
 
 def test_a_killed_workflow_goes_on_where_training_was(finished, tmp_path):

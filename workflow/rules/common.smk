@@ -125,7 +125,7 @@ def measured_of(w):
 def cells_of(w):
     """The cells that share a job."""
     if (w.run, w.pack) not in PACKS:
-        raise WorkflowError(f"no table or figure asks for samples {w.pack!r} of {w.run}")
+        raise WorkflowError(f"no table, figure or claim asks for samples {w.pack!r} of {w.run}")
     return PACKS[w.run, w.pack]
 
 
