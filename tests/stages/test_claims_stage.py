@@ -108,6 +108,60 @@ def test_gaps_and_costs(tmp_path):
     assert contrasts["sampling_error"].isna().all()
 
 
+def test_as_good_and_better_by_a_size(tmp_path):
+    """20 against 20 is as good, and not better; 12 against 20 is better by 30 %, and not by half."""
+    same = configuration(a=BEATS, b={**BEATS, "expect": "as good"})
+    _, verdicts, files = judged(tmp_path, same, lambda cell: 20.0 + cell.seed)
+    assert verdicts["verdict"].tolist() == ["no effect", "reproduced"]
+    assert "may be worse by the least effect" in files["markdown"].read_text()
+    for gain, verdict in ((5.0, "reproduced"), (-5.0, "contradicted")):
+        _, verdicts, _ = judged(tmp_path, configuration(b={**BEATS, "expect": "as good"}), better_by(gain, 0.01))
+        assert verdicts["verdict"].tolist() == [verdict]
+    sizes = configuration(a={**BEATS, "by": 0.3}, b={**BEATS, "by": 0.5})
+    contrasts, verdicts, files = judged(tmp_path, sizes, better_by(8.0))
+    assert verdicts["verdict"].tolist() == ["reproduced", "contradicted"]
+    assert contrasts["by"].tolist() == pytest.approx([0.3 * 21] * 2 + [0.5 * 21] * 2)
+    assert "held to that size" in files["markdown"].read_text()
+
+
+def test_imported_weights_are_undecided_whatever_the_seeds(tmp_path):
+    models = {**VALUES["models"], "base": {"checkpoint": {"digits": {"path": "base.pth"}}}}
+    config = load_config({**VALUES, "models": models, "claims": {"a": BEATS}})
+    _, verdicts, files = judged(tmp_path, config, better_by(15.0))
+    assert verdicts["verdict"].tolist() == ["undecided"]
+    assert verdicts["seeds_needed"].isna().all()
+    assert "weights read from a checkpoint: known for these weights only" in files["markdown"].read_text()
+
+
+def test_several_data_sets_are_judged_alone_and_together(tmp_path):
+    config = configuration(a={**BEATS, "datasets": ["digits", "patches"]})
+    _, verdicts, _ = judged(tmp_path, config, lambda cell: better_by(5.0 * (cell.dataset == "digits"), 0.01)(cell))
+    assert dict(zip(verdicts["dataset"], verdicts["verdict"], strict=True)) == {
+        "digits": "reproduced",
+        "patches": "no effect",
+        "all data sets": "undecided",
+    }
+
+
+def test_samples_that_would_decide_are_told(tmp_path):
+    contrasts, verdicts, files = judged(tmp_path, configuration(a=BEATS), better_by(0.4, 0.3))
+    needed = contrasts["samples_needed"].max()
+    assert needed > 50
+    assert verdicts["samples_needed"].tolist() == [needed]
+    assert f"{int(needed):,} |" in files["markdown"].read_text()
+
+
+def test_scores_of_different_numbers_of_samples_are_not_compared(tmp_path):
+    config = configuration(a={**BEATS, "steps": [2]})
+    cells = [cell for claim in config.claims.values() for cell in claim.cells(config.seeds)]
+    numbers = {cell: 60 if cell.model == "base" else 50 for cell in cells}
+    entries = [{"cell": cell, "value": 10.0, "influence": np.arange(n) - (n - 1) / 2} for cell, n in numbers.items()]
+    scores, influence = write_scores(tmp_path, entries)
+    files = {option: tmp_path / option for option in ("csv", "verdicts", "tex", "markdown", "report")}
+    with pytest.raises(UserError, match=r"ddpm-fixed-2 was scored by 50 images, .* by 60: they can't be compared"):
+        claims(claims_job(config), **files, scores=scores, influence=influence)
+
+
 def test_one_seed_is_undecided_and_says_why(tmp_path):
     _, verdicts, files = judged(tmp_path, configuration(a={**BEATS, "seeds": [1]}), better_by(15.0))
     assert verdicts["verdict"].tolist() == ["undecided"]
@@ -120,9 +174,10 @@ def test_no_claims_are_told(tmp_path):
 
 
 def test_a_damaged_curve_is_told(tmp_path):
-    (tmp_path / "gap.csv").write_text("step,gap\n1,2\n")
-    with pytest.raises(UserError, match=r"gap.csv: not a gap curve .*delete it, and the workflow makes it again"):
-        last_gaps(tmp_path / "gap.csv")
+    for content in ("step,gap\n1,2\n", "", "step,gap,official_gap\n", "step,gap,official_gap\n1,nan,2\n"):
+        (tmp_path / "gap.csv").write_text(content)
+        with pytest.raises(UserError, match=r"gap.csv: not a gap curve .*delete it, and the workflow makes it again"):
+            last_gaps(tmp_path / "gap.csv")
 
 
 def test_a_claims_cells_are_part_of_the_experiment():
@@ -145,6 +200,8 @@ def test_a_claims_cells_are_part_of_the_experiment():
         ({"metric": "gap", "figure": "figure4", "models": ["sa3-slide"]}, r"'figure4' has no curve of digits/sa3"),
         ({"metric": "kid"}, r"claims.a.metric: 'kid' is not to be had: datasets.digits.extractor is 'classifier'"),
         ({"steps": [2000]}, r"claims.a.steps: 2000 is not from 1 to"),
+        ({"by": 0.5, "expect": "as good"}, r"claims.a: by: says how much better or worse, which 'as good' is not"),
+        ({"by": 0}, r"claims.a.by: "),
         ({"holds": "all"}, r"claims.a.holds: "),
         ({"least_effect": -1}, r"claims.a.least_effect: "),
     ],

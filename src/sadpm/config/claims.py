@@ -40,10 +40,10 @@ class Contrast:
 
 
 class ClaimConfig(Section):
-    """Some models are better (or, if said so, worse) than their rivals by more than an effect that nobody cares about.
+    """Some models are better (or worse) than their rivals by more than an effect that nobody cares about.
 
-    A claim is judged once for each rival: the paper compares at equal optimiser steps, a fair comparison is at equal
-    compute.
+    Or, if said so, by more than a share of the rival's mean, or as good as their rivals but for that effect. A claim
+    is judged once for each rival: the paper compares at equal optimiser steps, a fair comparison is at equal compute.
     """
 
     words: str
@@ -57,7 +57,8 @@ class ClaimConfig(Section):
     against_steps: int | None = None
     seeds: Once[Seed] | None = None
     figure: Name | None = None
-    expect: Literal["better", "worse"] = "better"
+    expect: Literal["better", "worse", "as good"] = "better"
+    by: float | None = Field(None, gt=0)
     holds: Literal["every", "most", "some"] = "every"
     least_effect: float = Field(0.01, ge=0)
 
@@ -77,9 +78,18 @@ class ClaimConfig(Section):
             raise ValueError(f"steps: say at which numbers of sampling steps {self.metric!r} is compared")
         if (self.metric in GAPS) != (self.figure is not None):
             raise ValueError("figure: names the gap figure of which gap and official_gap compare the curves")
+        if self.by is not None and self.expect == "as good":
+            raise ValueError("by: says how much better or worse, which 'as good' is not; leave one of them out")
         if rivals := [rival for rival in self.against.values() if rival in self.models and self.against_steps is None]:
             raise ValueError(f"against: {rivals[0]!r} would be compared with itself")
         return self
+
+    def bounds(self, rival: float) -> tuple[float, float]:
+        """Return below which gain it is contradicted, and above which it holds, where the rivals' mean is this."""
+        least = self.least_effect * abs(rival)
+        if self.by is not None:
+            return (self.by * abs(rival),) * 2
+        return (-least, -least if self.expect == "as good" else least)
 
     def contrasts(self, seeds: tuple[Seed, ...]) -> Iterator[Contrast]:
         """Yield all that is compared, where the experiment has these seeds."""

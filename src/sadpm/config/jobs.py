@@ -181,12 +181,17 @@ class PageJob(Section):
 
 
 class ClaimsJob(Section):
-    """Judge claims; ``curves`` are those of gap figures, ``images_seen[dataset][model]`` the costs of training."""
+    """Judge claims.
+
+    ``curves`` are those of gap figures, ``images_seen[dataset][model]`` the costs of training, ``imported`` the data
+    sets and models that are not trained here.
+    """
 
     claims: dict[Name, ClaimConfig]
     seeds: tuple[int, ...]
     curves: dict[Name, tuple[GapCurve, ...]]
     images_seen: dict[str, dict[str, int]]
+    imported: tuple[tuple[str, str], ...] = ()
 
 
 class ArchiveJob(Section):
@@ -345,14 +350,23 @@ def figure_job(config: Config, name: str) -> FigureJob:
 def claims_job(config: Config) -> ClaimsJob:
     """All claims, with what they compare besides scores."""
     images_seen: dict[str, dict[str, int]] = {}
+    imported: set[tuple[str, str]] = set()
     for claim in config.claims.values():
         for cell in (cell for one in claim.contrasts(config.seeds) for pair in one.pairs for cell in pair):
             if claim.metric == "images_seen":
                 seen = train_job(config, cell.dataset, cell.model, cell.seed).images_seen
                 images_seen.setdefault(cell.dataset, {})[cell.model] = seen
+            if cell.dataset in config.models[cell.model].checkpoint:
+                imported.add((cell.dataset, cell.model))
     figures = dict.fromkeys(claim.figure for claim in config.claims.values() if claim.figure)
     curves = {name: tuple(config.figures[name].curves(config.seeds)) for name in figures}
-    return ClaimsJob(claims=config.claims, seeds=config.seeds, curves=curves, images_seen=images_seen)
+    return ClaimsJob(
+        claims=config.claims,
+        seeds=config.seeds,
+        curves=curves,
+        images_seen=images_seen,
+        imported=tuple(sorted(imported)),
+    )
 
 
 def page_job(config: Config) -> PageJob:

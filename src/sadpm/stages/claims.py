@@ -1,5 +1,6 @@
 """Judge claims by scores, gaps and costs: every contrast, and a verdict for each claim."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -47,7 +48,10 @@ def last_gaps(path: Path) -> dict[str, float]:
     """
     try:
         last = pd.read_csv(path).iloc[-1]
-        return {kind: float(last[kind]) for kind in ("gap", "official_gap")}
+        gaps = {kind: float(last[kind]) for kind in ("gap", "official_gap")}
+        if not all(map(math.isfinite, gaps.values())):
+            raise ValueError("it ends with a number that is not finite")
+        return gaps
     except (OSError, LookupError, ValueError) as error:
         raise UserError(f"{path}: not a gap curve ({error}); {AGAIN}") from error
 
