@@ -367,6 +367,17 @@ class TestPrecisionRecall:
         assert precision_recall(*pair) == (result["precision"], result["recall"])
         assert 0 < result["recall"] < result["precision"]
 
+    def test_equals_torch_fidelity_where_neither_is_at_its_limit(self):
+        """There, one neighbour more or less is another number."""
+        import torch
+        from torch_fidelity.metric_prc import prc_features_to_metric
+
+        rng = np.random.default_rng(1)
+        sampled, real = rng.normal(size=(90, 4)) + 1, 1.2 * rng.normal(size=(120, 4))
+        result = prc_features_to_metric(torch.from_numpy(sampled), torch.from_numpy(real), verbose=False)
+        assert precision_recall(sampled, real) == (result["precision"], result["recall"])
+        assert 0.5 < result["recall"] < result["precision"] < 0.99
+
     def test_does_not_depend_on_rows_at_once(self, pair, monkeypatch):
         whole = precision_recall(*pair)
         monkeypatch.setattr("sadpm.metrics.precision_recall.PRECISION_RECALL_ROWS", 7)
