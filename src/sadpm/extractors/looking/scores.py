@@ -29,8 +29,8 @@ class Score(NamedTuple):
     """One metric of a set of images.
 
     Attributes:
-        entry: its value, its standard error over redraws of the samples (None with a reason where there is none), and
-            all that they depend on.
+        entry: its value, its standard error over redraws of the samples (of recall: of the real images; None with a
+            reason where there is none), and all that they depend on.
         influence: what each image contributes, (n,) float32, for metrics whose errors can be paired.
     """
 
