@@ -21,7 +21,7 @@ def test_a_model_from_elsewhere_has_seen_nobody_knows_what():
 
 
 def test_costs_are_printed_where_asked():
-    assert table_job(CONFIG, "table4").costs == ("images_seen", "network_calls", "seconds")
+    assert table_job(CONFIG, "table4").costs == ("images_seen", "network_calls")
     assert table_job(CONFIG, "table1").costs == ()
     with pytest.raises(ConfigError, match=r"tables.table1.costs"):
         load_config(changed(VALUES, "tables/table1/costs", ["hours"]))
