@@ -32,7 +32,7 @@ def test_what_is_left_out_or_added_is_a_difference(report):
     baseline = JOB.model_copy(update={"objective": DDPM()})
     assert difference(report, baseline).startswith("objective.kind was 'sequence-aware' and is 'ddpm'")
     write_json(report, {"provenance": provenance(baseline)})
-    assert difference(report, JOB).startswith("objective.kind was 'ddpm' and is 'sequence-aware', and 4 more")
+    assert difference(report, JOB).startswith("objective.kind was 'ddpm' and is 'sequence-aware', and 5 more")
     one, two = sampling_job(chain("ddpm", "fixed", 5)), sampling_job(chain("ddpm", "fixed", 5), chain("ddpm", "sn", 5))
     write_json(report, {"provenance": provenance(one)})
     assert difference(report, two).startswith("chains.1.cell.dataset is 'digits'")

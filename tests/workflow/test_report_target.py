@@ -24,9 +24,10 @@ def rule_graph(dot):
 
 def test_the_page_is_made_once_and_tells_of_all_that_was_run(finished, tmp_path):
     workflow = finished.copy(tmp_path)
+    page = workflow.results / "report.html"
+    page.unlink()
     done = workflow.run("report")
     assert "1 of 1 steps (100%) done" in done.stderr
-    page = workflow.results / "report.html"
     assert f"Open results/test/{page.name}" in done.stdout
     text = page.read_text()
     for name in ("table1", "table2", "table3", "table4", "figure1", "figure2", "figure3", "figure4", "figure5"):
