@@ -58,7 +58,7 @@ def rule_of(file: Path) -> str:
 def measured_jobs(
     folder: Path, runs: Collection[str], tables: Collection[str], figures: Collection[str]
 ) -> list[Measured]:
-    """Return the jobs with a benchmark file below a folder that belong to these runs, or tables and figures.
+    """Return the jobs with a benchmark file below a folder that belong to these runs, tables and figures, or to claims.
 
     Others are of an earlier configuration, or no part of the data flow; an earlier page is not told of.
 
@@ -70,7 +70,8 @@ def measured_jobs(
         place = file.parent.relative_to(folder).as_posix()
         run = place if place in runs else ""
         dataset = place.split("/")[0] if run or place in datasets else ""
-        is_output = file.stem in {"tables": {*tables, *figures}, "figures": figures}.get(place, ())
+        outputs = {"tables": {*tables, *figures}, "figures": figures, ".": ("claims",)}
+        is_output = file.stem in outputs.get(place, ())
         rule = "theory_table" if place == "tables" and file.stem in figures else rule_of(file)
         if rule in RULES and (dataset or is_output):
             found.append(Measured(rule, dataset, run, *_numbers(file)))
