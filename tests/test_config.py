@@ -261,6 +261,13 @@ def test_what_is_wrong_with_a_solver_is_told_where_it_is_used(values):
         load_config(config)
 
 
+def test_the_documents_example_of_solvers_is_a_configuration(values):
+    text = (CONFIGS.parent / "docs/rivals.md").read_text()
+    (block,) = (block for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "kind: diffusers" in block)
+    config = load_config({**values, **yaml.safe_load(block), "figures": {}, "claims": {}})
+    assert {cell.sampler for pack in packs(config).values() for cell in pack} == {"ddim", "dpm_solver", "unipc", "deis"}
+
+
 def test_jobs_survive_the_command_line(values):
     config = load_config(values)
     cells = next(iter(packs(config).values()))

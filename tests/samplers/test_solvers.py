@@ -255,3 +255,18 @@ def test_samples_of_a_solver_are_recorded_and_survive_an_interruption(trained, t
     assert begun == [0, 0, 0]
     np.testing.assert_array_equal(drawn["whole"], drawn["interrupted"])
     assert drawn["whole"].shape == (1, 60, 8, 8, 1)
+
+
+def test_the_import_is_no_part_of_the_seconds_of_a_chain(trained, tmp_path):
+    """Nor is a package that is not there found only in a chain."""
+
+    class Prepared(Diffusers):
+        def prepare(self):
+            raise UserError("before the first step")
+
+    cell = chain("ddim", "fixed", 5).model_copy(update={"sampler": Prepared(scheduler=UNIPC)})
+    job = sampling_job().model_copy(update={"chains": (cell,)})
+    with pytest.raises(UserError, match="before the first step"):
+        sample(job, trained / "model", tmp_path / "s.npy", tmp_path / "s.json", tmp_path / "checkpoints")
+    with pytest.raises(UserError, match="no scheduler"):
+        solver("UniPC").prepare()

@@ -52,6 +52,12 @@ class Diffusers(Sampler):
             return f"{self.scheduler} has no variance that a covariance could replace; ddpm and ddim have"
         return mistake(self.scheduler, self.options)
 
+    def prepare(self) -> None:
+        """Import the scheduler; UserError where that can't be."""
+        if objection := self.objection(optimal=False):
+            raise UserError(objection)
+        self._class()
+
     def chain(
         self,
         predict: Predict,
@@ -106,7 +112,7 @@ class Diffusers(Sampler):
             **(own_clip or {"thresholding": clip, "sample_max_value": 1.0}),
         }
         given = {name: value for name, value in {**ours, **self.options}.items() if name in source.constructor}
-        scheduler = getattr(importlib.import_module("diffusers"), self.scheduler)(**given)
+        scheduler = self._class()(**given)
         # diffusers multiplies in float32, which leaves three digits of 1 - abar at the lowest level.
         scheduler.alphas_cumprod = signal
         scheduler.set_timesteps(number)
@@ -150,6 +156,9 @@ class Diffusers(Sampler):
                 else "it clips x_0 where the recipe has no clip_sample"
             )
         return bool(x[..., 1] != 0)
+
+    def _class(self) -> Any:
+        return getattr(importlib.import_module("diffusers"), self.scheduler)
 
     def _error(self, reason: str) -> UserError:
         return UserError(f"samplers: {self.scheduler} can't be run here with options {self.options}: {reason}")
