@@ -215,6 +215,11 @@ def test_a_bound_of_the_variance_is_refused():
         list(solver(UNIPC).chain(predict, X, LEVELS, SCHEDULE, noise_of, Manner(False, False, 0.1), 0))
 
 
+def test_a_level_without_signal_is_refused():
+    with pytest.raises(UserError, match="level 1000 has no signal from which x_0 could be told"):
+        list(solver(UNIPC).chain(predict, X, LEVELS, NoiseSchedule.create("jsd"), None, Manner(False, False, None), 0))
+
+
 def test_a_scheduler_that_visits_other_levels_is_refused(monkeypatch):
     """In whatever way it does: by what it says, and by what it does."""
     own = diffusers.DDIMScheduler.set_timesteps

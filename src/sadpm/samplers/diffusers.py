@@ -81,6 +81,8 @@ class Diffusers(Sampler):
             raise UserError(objection)
         if manner.max_variance is not None:
             raise self._error("it can't bound a variance; remove 'diffusers' from the recipe's max_variance_pixels")
+        if not schedule.alphas_cumprod[levels[-1]]:
+            raise self._error(f"level {levels[-1]} has no signal from which x_0 could be told; begin a chain below it")
         try:
             is_noisy = len(levels) > 1 and self._rehearse(levels, schedule, clip)
         except UserError:
@@ -100,11 +102,11 @@ class Diffusers(Sampler):
 
         source = read(self.scheduler)
         assert source is not None  # else there was an objection
-        number, signal = len(levels), schedule.alphas_cumprod[list(levels)]
+        number, abar = len(levels), schedule.alphas_cumprod[list(levels)]
         own_clip = {"clip_sample": clip, "clip_sample_range": 1.0} if "clip_sample" in source.constructor else {}
         ours = {
             "num_train_timesteps": number,
-            "trained_betas": (1 - signal / torch.cat([signal.new_ones(1), signal[:-1]])).tolist(),
+            "trained_betas": (1 - abar / torch.cat([abar.new_ones(1), abar[:-1]])).tolist(),
             "prediction_type": "epsilon",
             "timestep_spacing": "trailing",
             "final_sigmas_type": "sigma_min",
@@ -114,13 +116,13 @@ class Diffusers(Sampler):
         given = {name: value for name, value in {**ours, **self.options}.items() if name in source.constructor}
         scheduler = self._class()(**given)
         # diffusers multiplies in float32, which leaves three digits of 1 - abar at the lowest level.
-        scheduler.alphas_cumprod = signal
+        scheduler.alphas_cumprod = abar
         scheduler.set_timesteps(number)
         if (visited := scheduler.timesteps.tolist()) != [*reversed(range(number))]:
             calls = f"{len(visited)} calls in an order of its own, not one at each of {number} levels"
             raise self._error(f"it makes {calls}")
         if hasattr(scheduler, "sigmas"):
-            sigmas = ((1 - signal) / signal).sqrt().flip(0)
+            sigmas = ((1 - abar) / abar).sqrt().flip(0)
             scheduler.sigmas = torch.cat([sigmas, sigmas[-1:]])
         more = {name: value for name, value in self.options.items() if name not in source.constructor}
 
