@@ -235,6 +235,39 @@ def test_the_users_samplers_join_those_of_the_paper(values):
     assert set(config.samplers) == {"ddpm", "ddim", "half"}
 
 
+def test_offered_samplers_are_there_where_they_are_named(values):
+    """And change no job where they are not."""
+    assert "unipc" not in load_config(values).samplers
+    named = changed(values, "tables/table1/samplers", ["ddim", "unipc"])
+    config = load_config(changed(named, "tables/table1/covariances", ["fixed"]))
+    assert set(config.samplers) == {"ddpm", "ddim", "unipc"}
+    cells = [cell for pack in packs(config).values() for cell in pack if cell.sampler == "unipc"]
+    (chain, *_) = sample_job(config, cells).chains
+    assert chain.sampler.scheduler == "UniPCMultistepScheduler"
+    assert table_job(config, "table1").labels["sampler"]["unipc"] == "UniPC"
+    with pytest.raises(ConfigError, match=r"'unipcc' is not declared under samplers \(ddim, ddpm, dpm_solver, unipc\)"):
+        load_config(changed(values, "tables/table1/samplers", ["unipcc"]))
+
+
+def test_what_is_wrong_with_a_solver_is_told_where_it_is_used(values):
+    solvers = {"mine": {"kind": "diffusers", "scheduler": "DPMSolverMultistepScheduler", "options": {"order": 2}}}
+    config = {**changed(values, "tables/table1/samplers", ["mine"]), "samplers": solvers}
+    with pytest.raises(
+        ConfigError, match=r"tables.table1: sampler 'mine', covariance 'fixed': options.order: .*solver_order"
+    ):
+        load_config(config)
+    config = changed(changed(values, "tables/table1/samplers", ["unipc"]), "tables/table1/covariances", ["sn"])
+    with pytest.raises(ConfigError, match=r"sampler 'unipc', covariance 'sn': .* no variance that a covariance could"):
+        load_config(config)
+
+
+def test_the_documents_example_of_solvers_is_a_configuration(values):
+    text = (CONFIGS.parent / "docs/rivals.md").read_text()
+    (block,) = (block for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "kind: diffusers" in block)
+    config = load_config({**values, **yaml.safe_load(block), "figures": {}, "claims": {}})
+    assert {cell.sampler for pack in packs(config).values() for cell in pack} == {"ddim", "dpm_solver", "unipc", "deis"}
+
+
 def test_jobs_survive_the_command_line(values):
     config = load_config(values)
     cells = next(iter(packs(config).values()))

@@ -55,7 +55,7 @@ AXES = {
     SOURCES: ["array", "celeba", "cifar10", "digits", "images", "photographs"],
     OBJECTIVES: ["ddpm", "sequence-aware"],
     COVARIANCES: ["analytic", "fixed", "npr", "sn"],
-    SAMPLERS: ["ddim", "ddpm"],
+    SAMPLERS: ["ddim", "ddpm", "diffusers"],
     EXTRACTORS: ["classifier", "inception", "pixels"],
 }
 

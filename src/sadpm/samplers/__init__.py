@@ -64,6 +64,9 @@ class Sampler(Kind):
             first: step to begin with, counted from 0.
         """
 
+    def prepare(self) -> None:
+        """Import what takes time; called before the seconds of a chain are counted."""
+
     def objection(self, optimal: bool) -> str | None:
         """Return why the sampler can't be run with a covariance (``optimal``), or without one; None if it can."""
         return None

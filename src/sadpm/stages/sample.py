@@ -97,6 +97,7 @@ def draw_images(
         return {"x": x, "drawn": torch.cat(images)}
 
     what = f"{chain.cell.draw}, batches of {params.batch_size}"
+    chain.sampler.prepare()
     states: Iterator[Tensor] = iter(())
     with torch.inference_mode():
         for done in saved.steps(len(batches) * chain.steps, state, what):
