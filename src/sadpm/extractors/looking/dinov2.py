@@ -57,7 +57,7 @@ def dinov2_extractor(architecture: Name, weights: str | None) -> FeatureExtracto
             features: Tensor = network(preprocess(images).to(device))
         return features.cpu().numpy(), None
 
-    smaller = f"Features are those of DINOv2's {architecture}; numbers called FD-DINOv2 are of {USUAL}"
+    smaller = f"Features are those of DINOv2's {architecture}, and numbers called FD-DINOv2 are of {USUAL}"
     return FeatureExtractor(
         name="dinov2",
         network=f"timm {version('timm')}, {ARCHITECTURES[architecture].timm}, class token",
