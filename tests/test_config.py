@@ -450,6 +450,7 @@ def test_every_path_is_of_that_type():
         "kinds",
         "fid_weights",
         "is_weights",
+        "weights",
     }
     assert "root" in paths
 

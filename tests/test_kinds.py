@@ -56,7 +56,7 @@ AXES = {
     OBJECTIVES: ["ddpm", "sequence-aware"],
     COVARIANCES: ["analytic", "fixed", "npr", "sn"],
     SAMPLERS: ["ddim", "ddpm", "diffusers"],
-    EXTRACTORS: ["classifier", "inception", "pixels"],
+    EXTRACTORS: ["classifier", "dinov2", "inception", "pixels"],
 }
 
 

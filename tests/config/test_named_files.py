@@ -46,9 +46,10 @@ def test_every_path_of_a_configuration_is_looked_for():
         "extractor": {"kind": "inception", "fid_weights": "f.pth", "is_weights": "i.pth"},
         "reference": "r.npz",
     }
+    other = alone | {"extractor": {"kind": "dinov2", "weights": "d.safetensors"}, "reference": None}
     forms = {"a": "auto", "b": "diffusers", "c": "bao"}
     values = VALUES | {
-        "datasets": {"alone": alone},
+        "datasets": {"alone": alone, "other": other},
         "tables": {},
         "claims": {},
         "published": "p.csv",
@@ -64,6 +65,7 @@ def test_every_path_of_a_configuration_is_looked_for():
         ("datasets.alone.reference", "r.npz", "file"),
         ("datasets.alone.extractor.fid_weights", "f.pth", "file"),
         ("datasets.alone.extractor.is_weights", "i.pth", "file"),
+        ("datasets.other.extractor.weights", "d.safetensors", "file"),
         ("models.a.checkpoint.alone.path", "a", "file or folder"),
         ("models.b.checkpoint.alone.path", "b", "folder"),
         ("models.c.checkpoint.alone.path", "c", "file"),

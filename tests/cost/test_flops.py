@@ -11,6 +11,7 @@ import golden_vectors
 from sadpm.config.datasets import NetworkConfig
 from sadpm.cost.flops import head_cost, unet_flops, unet_parameters
 from sadpm.cost.plan import TRAINING
+from sadpm.extractors.dinov2 import ARCHITECTURES, Dinov2Extractor
 from sadpm.extractors.inception import FLOPS
 from sadpm.networks.heads import CovarianceHead
 from sadpm.networks.unet import UNet
@@ -107,6 +108,15 @@ def test_inception_flops_are_those_that_torch_counts(monkeypatch):
         other = fidelity.FeatureExtractorInceptionV3("inception-v3-compat", ["2048", "logits_unbiased"]).eval()
         image = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
         assert counted(lambda: other(image)) == FLOPS + 2 * 2048 * 1008  # the logits
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_dinov2_flops_are_those_that_torch_counts(name):
+    import timm
+
+    with torch.device("meta"), torch.no_grad():
+        network = timm.create_model(ARCHITECTURES[name].timm, num_classes=0, img_size=224).eval()
+        assert counted(lambda: network(torch.empty(1, 3, 224, 224))) == Dinov2Extractor(architecture=name).flops
 
 
 @pytest.mark.parametrize(

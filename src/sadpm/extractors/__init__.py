@@ -48,9 +48,6 @@ class Extractor(Kind):
     minutes: ClassVar[int] = 30
     """A walltime of such a job; scoring asks for ten minutes more for each cell."""
 
-    flops: ClassVar[int] = 0
-    """Floating-point operations of one image through one network."""
-
     uses_gpu: ClassVar[bool] = False
     """Whether a GPU makes it faster."""
 
@@ -58,6 +55,11 @@ class Extractor(Kind):
     def __pydantic_init_subclass__(cls, **settings: Any) -> None:
         if unknown := {*getattr(cls, "labels", ())}.difference(get_args(Metric)):
             raise TypeError(f"labels: no metric {', '.join(sorted(unknown))}; there are {', '.join(get_args(Metric))}")
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of one image through one network."""
+        return 0
 
     def files(self) -> dict[str, str]:
         """Return files that the section names, by the key that does; each must be there before a job starts."""

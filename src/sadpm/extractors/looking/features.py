@@ -69,6 +69,17 @@ class FeatureExtractor:
         return features, logits
 
 
+def as_rgb(images: Pixels, looker: str) -> Pixels:
+    """Return a view of grey or RGB images (b, H, W, 1 or 3) as (b, H, W, 3), grey repeated.
+
+    Raises:
+        UserError: they have another number of channels; the message names what was to look at them.
+    """
+    if images.shape[-1] not in (1, 3):
+        raise UserError(f"{looker} looks at grey or RGB images, not at {images.shape[-1]} channels")
+    return np.broadcast_to(images, (*images.shape[:3], 3))
+
+
 @dataclass(frozen=True, eq=False)
 class Measurement:
     """What metrics need to know of a set of images; None what none of them asked for.

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from sadpm.extractors.inception import FEATURES
-from sadpm.extractors.looking.features import FeatureExtractor, Pixels, Rows
+from sadpm.extractors.looking.features import FeatureExtractor, Pixels, Rows, as_rgb
 from sadpm.running.device import select_device
 from sadpm.running.files import UserError, sha256
 
@@ -133,7 +133,5 @@ def _build(path: Path, package: ModuleType, create: Callable[[], nn.Module]) -> 
 
 def _channels_first(images: Pixels) -> torch.Tensor:
     """Turn (b, H, W, 1 or 3) into contiguous (b, 3, H, W), as both packages make of an image file."""
-    if images.shape[-1] not in (1, 3):
-        raise UserError(f"Inception looks at grey or RGB images, not at {images.shape[-1]} channels")
-    rgb = np.broadcast_to(images, (*images.shape[:3], 3))
+    rgb = as_rgb(images, "Inception")
     return torch.from_numpy(np.array(np.moveaxis(rgb, -1, 1), order="C"))
