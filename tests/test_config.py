@@ -46,7 +46,7 @@ def changed(values, path, value):
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
 def test_shipped_configurations_are_valid(path):
-    assert load_config(read_config(path)).tables.keys() >= {"table1", "table2", "table3", "table4"}
+    assert "table1" in load_config(read_config(path)).tables
 
 
 TABLE = {"title": "T", "metric": "fd", "datasets": ["digits"], "models": ["base"], "samplers": ["ddpm"], "steps": [2]}
