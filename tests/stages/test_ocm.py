@@ -1,5 +1,8 @@
 """OCM's fitting: what is differentiated, by what, and that nothing else differs from the fitting of NPR."""
 
+import runpy
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -63,10 +66,13 @@ def test_every_step_has_a_probe_of_its_own(trained, digits, monkeypatch):
 
 
 @pytest.mark.parametrize("dropout", [False, True])
-def test_the_network_sees_and_answers_what_it_does_for_npr(trained, digits, dropout):
-    """The same images, levels, noise and dropout masks."""
+def test_the_network_sees_and_answers_what_it_does_for_npr(trained, digits, dropout, monkeypatch):
+    """The same images, levels, noise and dropout masks, once."""
+    calls, features = [], UNet.features
+    monkeypatch.setattr(UNet, "features", lambda *arguments: calls.append(arguments) or features(*arguments))
     unet = load_unet(trained / "model").requires_grad_(False).train(dropout)
     plain, probed = (shown(unet, digits, needs_hessian) for needs_hessian in (False, True))
+    assert len(calls) == 2
     assert plain.seen.hessian is None
     assert torch.equal(plain.eps, probed.eps)
     for name in ("x", "n", "noise", "h", "emb"):
@@ -106,3 +112,12 @@ def test_it_is_fitted_and_sampled(trained, digits, tmp_path, monkeypatch):
     sample(sampling_job(*chains), trained / "model", *files, [outputs["fitted"]])
     assert len(calls) == 5 * len(chains)
     assert len({images.tobytes() for images in np.load(files[0])}) == len(chains)
+
+
+def test_the_benchmark_compares_each_kind_with_npr(capsys):
+    folder = Path(__file__).parents[2]
+    benchmark = runpy.run_path(str(folder / "benchmarks/fitting.py"))
+    benchmark["main"]([str(folder / "config/test.yaml"), "--rounds", "1"])
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert [line.split(":")[0] for line in lines] == [f"digits, {kind}" for kind in ("analytic", "npr", "ocm", "sn")]
+    assert lines[1].endswith(" ms a step, 1.00 times npr")
