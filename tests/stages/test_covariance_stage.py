@@ -75,7 +75,7 @@ def test_ms_eps_is_the_mean_square_of_the_prediction(trained, digits, tmp_path):
 
 
 @pytest.mark.parametrize(("names", "last_step"), [(TOGETHER, 4), (TOGETHER, 7), (["ocm"], 4)])
-def test_an_interrupted_fit_goes_on_to_the_same_bytes(trained, digits, tmp_path, monkeypatch, names, last_step):
+def test_an_interrupted_fit_goes_on_to_the_same_bytes(trained, digits, tmp_path, monkeypatch, names, last_step, capsys):
     outputs, fit_step, whole = covariance_outputs(tmp_path), stage.fit_step, covariance_outputs(tmp_path / "whole")
     fit_covariances(covariance_job(names), digits, trained / "model", **whole)
 
@@ -86,9 +86,10 @@ def test_an_interrupted_fit_goes_on_to_the_same_bytes(trained, digits, tmp_path,
 
     monkeypatch.setattr(stage, "fit_step", dies)
     with pytest.raises(KeyboardInterrupt):
-        fit_covariances(covariance_job(names), digits, trained / "model", **outputs)
+        fit_covariances(covariance_job(names), digits, trained / "model", **outputs, checkpoint_seconds=0)
     monkeypatch.setattr(stage, "fit_step", fit_step)
     fit_covariances(covariance_job(names), digits, trained / "model", **outputs)
+    assert "resuming from" in capsys.readouterr().err
     assert sha256(outputs["fitted"]) == sha256(whole["fitted"])
     assert not outputs["checkpoints"].exists()
 
