@@ -54,7 +54,7 @@ def parse(section, *files):
 AXES = {
     SOURCES: ["array", "celeba", "cifar10", "digits", "images", "photographs"],
     OBJECTIVES: ["ddpm", "sequence-aware"],
-    COVARIANCES: ["analytic", "fixed", "npr", "sn"],
+    COVARIANCES: ["analytic", "fixed", "npr", "ocm", "sn"],
     SAMPLERS: ["ddim", "ddpm", "diffusers"],
     EXTRACTORS: ["classifier", "dinov2", "inception", "pixels"],
 }

@@ -14,7 +14,6 @@ from sadpm.config.grid import (
     table_cells,
 )
 from sadpm.config.loading import load_config
-from sadpm.covariances.npr import NPR
 from test_config import CONFIGS, changed
 
 VALUES = yaml.safe_load((CONFIGS / "test.yaml").read_text())
@@ -121,10 +120,11 @@ def test_one_pass_makes_what_is_missing():
     assert passes(CONFIG, cells, present=["analytic+npr+sn"]) == passes(CONFIG, cells)
 
 
-def test_a_kind_that_needs_more_than_the_forward_pass_has_its_own(monkeypatch):
-    monkeypatch.setattr(NPR, "shares_a_pass", False)
+def test_a_kind_that_needs_more_than_the_forward_pass_has_its_own():
     cells = cells_by_run(CONFIG)["digits/base/seed0"]
-    assert passes(CONFIG, cells) == {"npr": "npr", "analytic": "analytic+sn", "sn": "analytic+sn"}
+    config = load_config(changed(VALUES, "tables/table4/covariances", ["fixed", "ocm"]))
+    more = cells_by_run(config)["digits/base/seed0"]
+    assert passes(config, more) == {**passes(CONFIG, cells), "ocm": "ocm"}
 
 
 def test_figures_have_the_cells_and_curves_of_what_they_show():

@@ -20,6 +20,13 @@ def test_a_model_from_elsewhere_has_seen_nobody_knows_what():
     assert TableJob.model_validate_json(job.model_dump_json(by_alias=True)) == job
 
 
+def test_a_covariance_that_no_cell_asks_for_changes_no_table():
+    assert "ocm" in CONFIG.covariances
+    assert set(table_job(CONFIG, "table4").labels["covariance"]) == {"fixed", "analytic", "npr", "sn"}
+    asked = load_config(changed(VALUES, "tables/table4/covariances", ["fixed", "ocm"]))
+    assert table_job(asked, "table4").labels["covariance"]["ocm"] == "OCM"
+
+
 def test_costs_are_printed_where_asked():
     assert table_job(CONFIG, "table4").costs == ("images_seen", "network_calls")
     assert table_job(CONFIG, "table1").costs == ()

@@ -80,6 +80,16 @@ def test_training_takes_three_forward_passes_to_a_thousandth(name):
     assert counted(lambda: unet(x, t).sum().backward()) == pytest.approx(TRAINING * unet_flops(*PAPER[name]), rel=1e-3)
 
 
+@pytest.mark.parametrize("name", PAPER)
+def test_a_product_with_the_jacobian_takes_a_forward_pass_to_three_hundredths(name):
+    """A little more, because attention's two products become four."""
+    unet, x, t = on_meta(*PAPER[name])
+    unet.requires_grad_(False)
+    x.requires_grad_()
+    both = counted(lambda: unet(x, t).backward(torch.empty_like(x)))
+    assert both - unet_flops(*PAPER[name]) == pytest.approx(unet_flops(*PAPER[name]), rel=0.03)
+
+
 @pytest.mark.parametrize("kind", ["simple", "complex"])
 @pytest.mark.parametrize("name", ["cifar10", "laptop"])
 def test_head_flops_and_parameters_are_those_that_torch_counts(name, kind):

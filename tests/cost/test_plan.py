@@ -119,6 +119,16 @@ def test_costs_of_the_tests_configuration_by_hand(rows):
     assert found["score", "digits"].calls == 0
 
 
+def test_what_needs_the_hessian_is_fitted_in_a_pass_of_twice_the_price():
+    found = costs(rows_of(load_config(changed(VALUES, "tables/table1/covariances", ["ocm"]))), "table1")
+    fitted = 2 * 4 * 250  # for two models
+    product = fitted * UNET_FLOPS + 3 * fitted * HEAD.flops
+    hours = (fitted * UNET_FLOPS / 2e9 + product / 1e9) / 3600
+    assert found["fit_covariances", "digits"] == Cost(
+        2, fitted, fitted * UNET_FLOPS + product, pytest.approx(hours), 2 * 4 * HEAD.parameters
+    )
+
+
 @pytest.mark.parametrize(
     ("metric", "other", "passes"), [("fd", "fd", 1), ("is", "fd", 2), ("kid", "fd", 2), ("kid", "is", 2)]
 )

@@ -11,11 +11,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from sadpm.diffusion.covariance import analytic_covariance, npr_covariance, sn_covariance
+from sadpm.diffusion.covariance import analytic_covariance, npr_covariance, ocm_covariance, sn_covariance
 from sadpm.diffusion.samplers import Predict, Prediction, Step, reverse_process
 from sadpm.diffusion.schedule import NoiseSchedule
 
-Estimator = Literal["analytic", "npr", "sn"]
+Estimator = Literal["analytic", "npr", "ocm", "sn"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,11 @@ class GaussianData:
         _, covariance = self.marginal(schedule, n)
         return identity(len(self.mean)) - (1 - schedule.alphas_cumprod[n]) * covariance.inverse()
 
+    def hessian(self, schedule: NoiseSchedule, n: int) -> Tensor:
+        """(1 - abar_n) times the Hessian of log q(x_n)."""
+        _, covariance = self.marginal(schedule, n)
+        return -(1 - schedule.alphas_cumprod[n]) * covariance.inverse()
+
     def image_covariance(self, schedule: NoiseSchedule, n: int) -> Tensor:
         """Cov[x_0 | x_n]; Cov[x_0, x_n] = sqrt(abar_n) Cov[x_0]."""
         _, covariance = self.marginal(schedule, n)
@@ -68,6 +73,9 @@ class GaussianData:
                     return Prediction(noise, analytic_covariance(schedule, n, ms_eps))
                 case "npr":
                     return Prediction(noise, npr_covariance(schedule, n, residual))
+                case "ocm":
+                    hessian = self.hessian(schedule, n).diagonal().expand_as(x)
+                    return Prediction(noise, ocm_covariance(schedule, n, hessian))
                 case "sn":
                     return Prediction(noise, sn_covariance(schedule, n, noise**2 + residual, noise))
             return Prediction(noise)

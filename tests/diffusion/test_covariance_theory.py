@@ -1,4 +1,4 @@
-"""Analytic, NPR and SN from exact statistics must give the exact Cov[x_0 | x_n]."""
+"""Analytic, NPR, OCM and SN from exact statistics must give the exact Cov[x_0 | x_n]."""
 
 import pytest
 import torch
@@ -11,9 +11,12 @@ from sadpm.diffusion.covariance import (
     mean_squared_prediction,
     mean_squared_prediction_controlled,
     npr_covariance,
+    ocm_covariance,
+    probed_hessian,
     sn_covariance,
 )
 from sadpm.diffusion.schedule import NoiseSchedule
+from sadpm.running.randomness import random_signs
 
 SCHEDULE = NoiseSchedule.create("linear", 40, 1e-3, 0.3)
 LEVELS = [1, 2, 17, 40]
@@ -26,7 +29,7 @@ def data(request) -> GaussianData:
 
 
 @pytest.mark.parametrize("n", LEVELS)
-@pytest.mark.parametrize("estimator", ["npr", "sn"])
+@pytest.mark.parametrize("estimator", ["npr", "ocm", "sn"])
 def test_heads_give_the_variance_of_each_pixel(data, estimator, n):
     x = data.images(torch.tensor([[0.3, -1.2, 0.7], [2.0, 0.1, -0.4]], dtype=torch.float64))
     covariance = data.model(SCHEDULE, estimator)(x, n).covariance
@@ -87,6 +90,20 @@ def test_heads_know_that_the_variance_depends_on_the_image(n):
     torch.testing.assert_close(sn_covariance(SCHEDULE, n, second_moment, predicted), expected, rtol=1e-7, atol=1e-10)
 
 
+@pytest.mark.parametrize("n", LEVELS)
+def test_the_mean_over_probes_is_the_diagonal_of_the_hessian(data, n):
+    """Of an exact noise predictor: over all signs exactly, over random ones but for the error of their mean."""
+    every = torch.cartesian_prod(*[torch.tensor([-1.0, 1.0])] * 3)
+    drawn = random_signs((4000, 3), torch.Generator().manual_seed(n))
+    for signs, errors in ((every, 0), (drawn, 5)):
+        x = torch.tensor([0.3, -1.2, 0.7]).double().expand(len(signs), 3).reshape(-1, 1, 1, 3).clone().requires_grad_()
+        levels = torch.full((len(x),), n)
+        probes = probed_hessian(SCHEDULE, data.expected_noise(SCHEDULE, x, n), x, levels, data.images(signs.double()))
+        deviation = (probes.mean(0).flatten() - data.hessian(SCHEDULE, n).diagonal()).abs()
+        assert (deviation <= errors * probes.std(0).flatten() / len(signs) ** 0.5 + 1e-12).all()
+        assert not probes.requires_grad
+
+
 def test_average_is_over_the_pixels_of_each_image():
     covariance = torch.arange(24.0).reshape(2, 3, 2, 2)
     averaged = average_over_pixels(covariance)
@@ -102,3 +119,4 @@ def test_network_outputs_keep_their_dtype():
     ones = torch.ones(2, 3, 4, 4, dtype=torch.float32)
     assert npr_covariance(SCHEDULE, 3, ones).dtype == torch.float32
     assert sn_covariance(SCHEDULE, 3, ones, ones).dtype == torch.float32
+    assert ocm_covariance(SCHEDULE, 3, ones).dtype == torch.float32

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sadpm.running.randomness import DRAW_SIZE, ImageNoise, generator, position_seed
+from sadpm.running.randomness import DRAW_SIZE, ImageNoise, generator, position_seed, random_signs
 
 
 @given(st.tuples(st.integers(0, 99), st.sampled_from(["a", "b"]), st.integers(0, 10**9)), st.data())
@@ -16,6 +16,13 @@ def test_different_positions_have_different_seeds(position, data):
 def test_a_seed_means_the_same_for_ever():
     assert position_seed(0, "samples", 0) == 5432779184042162921
     assert torch.randn(1, generator=generator(0, "samples", 0)).item() == pytest.approx(0.302427)
+
+
+def test_random_signs_are_as_often_positive_as_negative():
+    signs = random_signs((100, 100), generator(0, "signs", 0))
+    assert set(signs.unique().tolist()) == {-1.0, 1.0}
+    assert abs(signs.mean().item()) < 5 / 100
+    assert torch.equal(signs, random_signs((100, 100), generator(0, "signs", 0)))
 
 
 def draws(images, count):

@@ -22,6 +22,8 @@ from sadpm.sources.reading.prepared import load_pixels
 from sadpm.stages.fit_covariances import fit_covariances, stratified_levels
 from sadpm.training.batches import TrainingBatches, to_model_range
 
+TOGETHER = ["analytic", "npr", "sn"]
+
 
 def test_levels_are_visited_equally_often():
     levels = torch.cat([stratified_levels(step, 7, 50, seed=3) for step in range(100)])
@@ -72,9 +74,10 @@ def test_ms_eps_is_the_mean_square_of_the_prediction(trained, digits, tmp_path):
     assert estimate["count"][1:].min() == 60
 
 
-@pytest.mark.parametrize("last_step", [4, 7])
-def test_an_interrupted_fit_goes_on_to_the_same_bytes(trained, digits, tmp_path, monkeypatch, last_step):
-    outputs, fit_step = covariance_outputs(tmp_path), stage.fit_step
+@pytest.mark.parametrize(("names", "last_step"), [(TOGETHER, 4), (TOGETHER, 7), (["ocm"], 4)])
+def test_an_interrupted_fit_goes_on_to_the_same_bytes(trained, digits, tmp_path, monkeypatch, names, last_step, capsys):
+    outputs, fit_step, whole = covariance_outputs(tmp_path), stage.fit_step, covariance_outputs(tmp_path / "whole")
+    fit_covariances(covariance_job(names), digits, trained / "model", **whole)
 
     def dies(step, *arguments):
         if step == last_step:
@@ -83,10 +86,11 @@ def test_an_interrupted_fit_goes_on_to_the_same_bytes(trained, digits, tmp_path,
 
     monkeypatch.setattr(stage, "fit_step", dies)
     with pytest.raises(KeyboardInterrupt):
-        fit_covariances(covariance_job(), digits, trained / "model", **outputs)
+        fit_covariances(covariance_job(names), digits, trained / "model", **outputs, checkpoint_seconds=0)
     monkeypatch.setattr(stage, "fit_step", fit_step)
-    fit_covariances(covariance_job(), digits, trained / "model", **outputs)
-    assert sha256(outputs["fitted"]) == sha256(covariance_outputs(trained)["fitted"])
+    fit_covariances(covariance_job(names), digits, trained / "model", **outputs)
+    assert "resuming from" in capsys.readouterr().err
+    assert sha256(outputs["fitted"]) == sha256(whole["fitted"])
     assert not outputs["checkpoints"].exists()
 
 

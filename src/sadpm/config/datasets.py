@@ -63,7 +63,7 @@ class TrainingConfig(Section):
 
 
 class HeadsConfig(Section):
-    """The NPR and SN heads on the frozen noise predictor, and the Analytic estimate that the same pass yields."""
+    """The heads of NPR, SN and OCM on the frozen noise predictor, and the Analytic estimate that a pass yields."""
 
     steps: int = Field(500_000, ge=1)
     batch_size: int = Field(128, ge=1)

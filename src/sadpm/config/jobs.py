@@ -386,9 +386,11 @@ def page_job(config: Config) -> PageJob:
 
 
 def _labels(config: Config) -> dict[str, dict[str, str]]:
+    """Names in print; a covariance that every experiment has and this one does not ask for changes none of its jobs."""
+    asked = {cell.covariance for cell in all_cells(config)}
     axes: dict[str, Mapping[str, Any]] = {
         "model": config.models,
         "sampler": config.samplers,
-        "covariance": config.covariances,
+        "covariance": {name: entry for name, entry in config.covariances.items() if name in asked},
     }
     return {axis: {name: entry.label or name for name, entry in declared.items()} for axis, declared in axes.items()}

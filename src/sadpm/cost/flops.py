@@ -46,7 +46,7 @@ def unet_parameters(network: NetworkConfig, size: int, channels: int) -> int:
 
 
 def head_cost(network: NetworkConfig, size: int, channels: int, kind: Literal["simple", "complex"]) -> Layer:
-    """Return the operations of one image and the parameters of one `networks.CovarianceHead` (the NPR or SN head)."""
+    """Return the operations of one image and the parameters of one `networks.CovarianceHead` (NPR, SN, OCM)."""
     width = network.block_out_channels[0]
     layers = [_norm(width), _conv(width, channels, 3, size)]
     if kind == "complex":

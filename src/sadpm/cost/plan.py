@@ -172,6 +172,7 @@ def _work(job: Job, shape: ImageShape | None) -> _Work:
         case CovarianceJob(heads=heads, schedule=schedule, covariances=covariances):
             calls, head, fitted = heads.steps * heads.batch_size, _head(job, shape), covariances.values()
             trained = TRAINING * calls * sum(covariance.heads for covariance in fitted) * head.flops
+            trained += calls * any(covariance.needs_hessian for covariance in fitted) * _unet(job, shape).flops
             levels = schedule.num_train_timesteps
             stored = sum(covariance.stored_bytes(levels, head.parameters) for covariance in fitted)
             return _Work(calls, calls * _unet(job, shape).flops, trained, stored)

@@ -28,13 +28,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Fitting:
-    """What an estimate is made for: the frozen network, the forward process, and the experiment's settings."""
+    """What an estimate is made for: the frozen network, the forward process, and the experiment's settings.
+
+    ``needs_hessian`` says that one of the covariances which are fitted together does.
+    """
 
     unet: UNet
     schedule: NoiseSchedule
     heads: HeadsConfig
     seed: int
     device: torch.device
+    needs_hessian: bool = False
 
 
 class Estimate(Protocol):
@@ -76,6 +80,9 @@ class Covariance(Kind):
 
     shares_a_pass: ClassVar[bool] = True
     """Whether the network's forward pass is all that fitting needs; else it is a job of its own."""
+
+    needs_hessian: ClassVar[bool] = False
+    """Whether fitting needs :attr:`Seen.hessian`, which costs as much as another forward pass."""
 
     is_by_level: ClassVar[bool] = False
     """Whether the estimate is one of each level, which says nothing of levels that no image was shown at."""

@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from sadpm.networks.predictor import Covariances, Seen
     from sadpm.networks.unet import UNet
 
-LOSS_OF_ZERO = 3
-"""E eps^4, a pixel: the loss of a head that always answers 0 where the target is a square of noise."""
-
 
 class Regression(Covariance):
-    """A head that predicts a square per pixel, from which the covariance follows."""
+    """A head that predicts a number per pixel, from which the covariance follows."""
 
     heads: ClassVar[int] = 1
 
     initialisation: ClassVar[int] = 0
     """Which network of the seed's stream of initialisations the head starts as."""
+
+    loss_of_zero: ClassVar[float] = 3
+    """Loss of a head that always answers 0, a pixel, by which divergence is told: E eps^4, where noise is squared."""
 
     @abstractmethod
     def head_loss(self, head: Tensor, seen: Seen, eps: Tensor) -> Tensor:
@@ -71,7 +71,7 @@ class HeadEstimate:
             ema_decay=fitting.heads.ema_decay,
             max_grad_norm=None,
             log_every=fitting.heads.log_every,
-            loss_of_zero=LOSS_OF_ZERO * fitting.unet.in_channels * fitting.unet.sample_size**2,
+            loss_of_zero=covariance.loss_of_zero * fitting.unet.in_channels * fitting.unet.sample_size**2,
         )
 
     def learn(self, seen: Seen, eps: Tensor) -> None:

@@ -192,3 +192,13 @@ def sn_head_loss(second_moment_head: Tensor, noise: Tensor) -> Tensor:
         noise: (B, C, H, W), eps.
     """
     return sum_of_squares(noise.square() - second_moment_head)
+
+
+def ocm_head_loss(hessian_head: Tensor, hessian: Tensor) -> Tensor:
+    """Return ||hessian - head||^2 of each image (OCM, Ou et al. 2025).
+
+    Args:
+        hessian_head: (B, C, H, W), the head's prediction.
+        hessian: (B, C, H, W), what :func:`~sadpm.diffusion.covariance.probed_hessian` returns.
+    """
+    return sum_of_squares(hessian - hessian_head)

@@ -1,4 +1,4 @@
-"""Heads that predict a square per pixel from the last feature map of the U-Net."""
+"""Heads that predict a number per pixel from the last feature map of the U-Net."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sadpm.running.finite import first_not_finite
 
 
 class CovarianceHead(nn.Module):
-    """Second output of NPR- and SN-DPM on the frozen U-Net's last feature map (Bao et al. 2022, arXiv:2206.07309).
+    """Second output on the frozen U-Net's last feature map, as in NPR- and SN-DPM (Bao et al. 2022, arXiv:2206.07309).
 
     "simple" is GroupNorm, SiLU and a 3x3 convolution; "complex" has a residual block before them.
     """

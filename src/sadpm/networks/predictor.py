@@ -26,6 +26,8 @@ class Seen:
         noise: (B, C, H, W), the prediction f(x_n, n).
         h: the network's last feature map, (B, channels, H, W).
         emb: its embedding of the level.
+        hessian: (B, C, H, W), an unbiased estimate of (1 - abar_n) times the diagonal of the Hessian of log q(x_n), by
+            the score that ``noise`` means; None where no covariance in fitting needs it.
     """
 
     x: Tensor
@@ -33,6 +35,7 @@ class Seen:
     noise: Tensor
     h: Tensor
     emb: Tensor
+    hessian: Tensor | None = None
 
 
 Covariances = Callable[[Seen], Tensor]

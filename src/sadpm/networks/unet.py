@@ -1,4 +1,4 @@
-"""The noise-prediction U-Net of DDPM (Ho et al. 2020, appendix B) and the second-moment heads of NPR- and SN-DPM.
+"""The noise-prediction U-Net of DDPM (Ho et al. 2020, appendix B) with the feature map that heads look at.
 
 Modules and parameters carry the names of diffusers' `UNet2DModel`, so that a folder written by `save_unet` opens there
 and a folder written there opens here. All weights start from torch's defaults, as in diffusers. Images are

@@ -20,6 +20,11 @@ def generator(seed: int, stream: str, index: int, device: torch.device | str = "
     return torch.Generator(device).manual_seed(position_seed(seed, stream, index))
 
 
+def random_signs(shape: tuple[int, ...], draws: torch.Generator) -> Tensor:
+    """Return -1.0 or 1.0 with equal probability (Rademacher), float32, on the generator's device."""
+    return torch.randint(2, shape, generator=draws, device=draws.device) * 2.0 - 1
+
+
 class ImageNoise:
     """Standard normal noise for a range of images, drawn in fixed groups of :data:`DRAW_SIZE`.
 

@@ -8,12 +8,13 @@ from torch import Tensor
 
 from sadpm.config.jobs import CovarianceJob
 from sadpm.covariances import Estimate, Fitting
+from sadpm.diffusion.covariance import probed_hessian
 from sadpm.diffusion.schedule import NoiseSchedule, network_time
 from sadpm.networks.predictor import Seen, load_network, write_fitted
 from sadpm.running.checkpoints import Checkpoints
 from sadpm.running.device import device_name, select_device
 from sadpm.running.files import provenance, sha256, write_json
-from sadpm.running.randomness import generator, position_seed
+from sadpm.running.randomness import generator, position_seed, random_signs
 from sadpm.sources.reading.prepared import load_pixels
 from sadpm.stages import command
 from sadpm.training.batches import TrainingBatches
@@ -33,7 +34,8 @@ def fit_covariances(
     saved = Checkpoints(checkpoints, params, checkpoint_seconds, images=sha256(images), model=sha256(model))
     schedule = NoiseSchedule.create(**params.schedule.model_dump()).to(device)
     unet = load_network(model, device).train(params.heads.backbone_dropout)
-    fitting = Fitting(unet, schedule, params.heads, params.seed, device)
+    needs_hessian = any(covariance.needs_hessian for covariance in params.covariances.values())
+    fitting = Fitting(unet, schedule, params.heads, params.seed, device, needs_hessian)
     batches = TrainingBatches(load_pixels(images), params.heads.batch_size, params.seed, device)
     estimates = {name: covariance.estimate(fitting) for name, covariance in params.covariances.items()}
     if (found := saved.latest(device)) is not None:
@@ -61,10 +63,14 @@ def fit_step(step: int, fitting: Fitting, estimates: dict[str, Estimate], x0: Te
     torch.manual_seed(position_seed(seed, "covariance-dropout", step))
     n = stratified_levels(step, len(x0), schedule.num_train_timesteps, seed).to(x0.device, non_blocking=True)
     eps = torch.randn(x0.shape, generator=draws, device=x0.device)
-    with torch.no_grad():
-        x = schedule.add_noise(x0, eps, n)
+    x, hessian = schedule.add_noise(x0, eps, n).requires_grad_(fitting.needs_hessian), None
+    with torch.set_grad_enabled(fitting.needs_hessian):
         h, emb = fitting.unet.features(x, network_time(n))
-        seen = Seen(x, n, fitting.unet.output(h), h, emb)
+        noise = fitting.unet.output(h)
+    if fitting.needs_hessian:
+        signs = random_signs(x.shape, generator(seed, "covariance-probe", step, x.device))
+        hessian = probed_hessian(schedule, noise, x, n, signs)
+    seen = Seen(x.detach(), n, noise.detach(), h.detach(), emb.detach(), hessian)
     for estimate in estimates.values():
         estimate.learn(seen, eps)
 
