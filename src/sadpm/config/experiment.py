@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,8 @@ from sadpm.config.plan import PlanConfig
 from sadpm.config.sampling import PAPER_RECIPES, RecipeConfig
 from sadpm.covariances import COVARIANCES, CovarianceSection
 from sadpm.diffusion.section import ScheduleConfig
-from sadpm.kinds import Axis
 from sadpm.kinds.section import ConfigPath, Name, Once, SamplerName, SamplesPerJob, Section, Seed
 from sadpm.samplers import SAMPLERS, SamplerSection
-
-AXES_OF_NAMES: Mapping[str, Axis[Any]] = {"samplers": SAMPLERS, "covariances": COVARIANCES}
 
 
 class Config(Section):
@@ -52,30 +49,16 @@ class Config(Section):
     def _add_what_the_paper_uses(cls, values: Any) -> Any:
         if not isinstance(values, Mapping):
             raise ValueError("the configuration is empty: start from config/config.yaml")
-        named = set(_texts(values))
-        paper: dict[str, Mapping[str, Any]] = {"recipes": PAPER_RECIPES}
-        for key, axis in AXES_OF_NAMES.items():
-            offered = {name: section for name, section in axis.offered.items() if name in named}
-            paper[key] = axis.declared | offered
+        paper: dict[str, Mapping[str, Any]] = {
+            "samplers": SAMPLERS.declared,
+            "recipes": PAPER_RECIPES,
+            "covariances": COVARIANCES.declared,
+        }
         own = {key: {} if values.get(key) is None else values[key] for key in paper}
         joined = {key: {**paper[key], **own[key]} for key in paper if isinstance(own[key], Mapping)}
         return {**values, **joined}
-
-    def known(self, axis: str) -> list[str]:
-        """Return the names on an axis, such as "samplers", that a table may use: declared, or offered by a kind."""
-        offered = AXES_OF_NAMES[axis].offered if axis in AXES_OF_NAMES else {}
-        return list(dict.fromkeys([*getattr(self, axis), *offered]))
 
     @property
     def root(self) -> Path:
         """The folder of this experiment's results."""
         return Path(self.results) / self.experiment
-
-
-def _texts(value: Any) -> Iterator[str]:
-    """Yield each text in lists and values of mappings, however deep."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping | list | tuple):
-        for part in value.values() if isinstance(value, Mapping) else value:
-            yield from _texts(part)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -213,7 +213,7 @@ def _undeclared(config: Config, place: str, *sections: Any) -> list[str]:
     sections = tuple(part for section in sections for part in (section if isinstance(section, tuple) else (section,)))
     errors: list[str] = []
     for section, plural in product(sections, ("datasets", "models", "samplers", "covariances")):
-        declared = config.known(plural)
+        declared = getattr(config, plural)
         for key in (plural, plural[:-1]):
             value = getattr(section, key, None) or ()
             missing = [name for name in ((value,) if isinstance(value, str) else value) if name not in declared]
@@ -247,5 +247,5 @@ def _cell_errors(config: Config, place: str, cells: Iterable[Cell], *metrics: Me
     return list(errors)
 
 
-def _names(declared: Iterable[str]) -> str:
+def _names(declared: Mapping[str, Any]) -> str:
     return ", ".join(declared) or "there are none"

@@ -386,11 +386,12 @@ def page_job(config: Config) -> PageJob:
 
 
 def _labels(config: Config) -> dict[str, dict[str, str]]:
-    """Names in print; a covariance that every experiment has and this one does not ask for changes none of its jobs."""
-    asked = {cell.covariance for cell in all_cells(config)}
+    """Names in print; what every experiment has and this one does not ask for changes none of its jobs."""
+    cells = all_cells(config)
+    samplers, covariances = {cell.sampler for cell in cells}, {cell.covariance for cell in cells}
     axes: dict[str, Mapping[str, Any]] = {
         "model": config.models,
-        "sampler": config.samplers,
-        "covariance": {name: entry for name, entry in config.covariances.items() if name in asked},
+        "sampler": {name: entry for name, entry in config.samplers.items() if name in samplers},
+        "covariance": {name: entry for name, entry in config.covariances.items() if name in covariances},
     }
     return {axis: {name: entry.label or name for name, entry in declared.items()} for axis, declared in axes.items()}

@@ -47,8 +47,6 @@ class Kind(Section):
 
     declared: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """Sections of this kind that every experiment has without saying so, by name, where the axis is one of names."""
-    offered: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    """The same for experiments that name them, so that a further kind changes no job of the others."""
 
     @classmethod
     def name(cls) -> str | None:
@@ -77,18 +75,10 @@ class Axis(Generic[K]):
     @cached_property
     def declared(self) -> dict[str, dict[str, Any]]:
         """What the kinds that come with the package declare, by name."""
-        return self._sections(lambda kind: kind.declared)
-
-    @cached_property
-    def offered(self) -> dict[str, dict[str, Any]]:
-        """What they declare where it is named."""
-        return self._sections(lambda kind: kind.offered)
-
-    def _sections(self, of: Callable[[type[K]], Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, Any]]:
         return {
             name: {"kind": kind, **section}
             for kind, found in self.built_in.items()
-            for name, section in of(found).items()
+            for name, section in found.declared.items()
         }
 
     def parse(self, value: Any, info: ValidationInfo) -> K:

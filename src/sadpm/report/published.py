@@ -94,7 +94,7 @@ def name_errors(config: Config, values: Mapping[int, Published], file: str) -> l
         for line, value in values.items()
         if value.table in config.tables
         for axis in ("dataset", "model", "sampler", "covariance")
-        if (name := getattr(value, axis)) not in (declared := config.known(f"{axis}s"))
+        if (name := getattr(value, axis)) not in (declared := getattr(config, f"{axis}s"))
     ]
 
 

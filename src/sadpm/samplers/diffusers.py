@@ -37,7 +37,7 @@ class Diffusers(Sampler):
     options: dict[str, JsonValue] = Field(default_factory=dict)
 
     resumes: ClassVar[bool] = False
-    offered: ClassVar[dict[str, dict[str, Any]]] = {
+    declared: ClassVar[dict[str, dict[str, Any]]] = {
         "dpm_solver": {
             "scheduler": "DPMSolverMultistepScheduler",
             "options": {"algorithm_type": "dpmsolver++", "solver_order": 2},
