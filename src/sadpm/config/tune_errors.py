@@ -56,7 +56,7 @@ def _entry_errors(config: Config, name: str, entry: TuneConfig, cells: list[Cell
 def _grid_errors(
     config: Config, name: str, kind: Sampler | Covariance, entry: TuneConfig, at: list[Cell]
 ) -> Iterator[str]:
-    from sadpm.config.consistency import FEWEST_IMAGES
+    from sadpm.config.consistency import FEWEST_IMAGES  # which has this module look
 
     place, axis = f"tune.{name}", "samplers" if name in config.samplers else "covariances"
     for value in entry.grid:
