@@ -118,7 +118,7 @@ MISTAKES = {
     "eta of ddpm": (
         "samplers",
         {"x": {"kind": "ddpm", "eta": 0.5}},
-        ["samplers.x: unknown key 'eta'; known are kind, label, variance"],
+        ["samplers.x: unknown key 'eta'; known are kind, label, epsilon_scale, variance"],
     ),
     "name with a slash": ("models/a|b", {}, ["models", "a|b"]),
     "figure of no kind": ("figures/figure1/kind", "pie", ["figures.figure1", "pie"]),

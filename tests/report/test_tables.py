@@ -2,6 +2,7 @@ import io
 import shutil
 import subprocess
 import sys
+from itertools import product
 
 import pandas as pd
 import pytest
@@ -14,7 +15,7 @@ from sadpm.config.jobs import TableJob
 from sadpm.report.captions import caption
 from sadpm.report.contrasts import Scored
 from sadpm.report.decided import compared
-from sadpm.report.long_table import COLUMNS, COMPARISON, from_csv, long_table
+from sadpm.report.long_table import COLUMNS, COMPARISON, TUNED, from_csv, long_table
 from sadpm.report.tables import escape_latex, escape_markdown, to_latex, to_markdown
 from sadpm.report.wide_table import wide_table
 from sadpm.running.files import UserError
@@ -78,6 +79,27 @@ class TestLongTable:
             "sha256_model": "30" * 32, "sha256_reference": "4e" * 32, "code": "0.1.0+abc", "notes": "",
             "published_source": "",
         }  # fmt: skip
+
+    def test_what_was_tuned_has_columns_of_its_own_and_is_in_the_caption(self):
+        values = {("ddim", 5): None, ("ddim", 10): None, ("scaled", 5): 0.98, ("scaled", 10): 1.02}
+        scores = {}
+        for model, (sampler, steps) in product(("base", "sa2"), values):
+            cell = Cell("digits", model, 0, sampler, "fixed", steps)
+            scores[cell] = make_score(cell, 5.0 + steps)
+            value = 1.02 if model == "sa2" and sampler == "scaled" else values[sampler, steps]
+            notes = ["at the edge of the grid"] if value == 1.02 else []
+            choice = {"option": "epsilon_scale.b", "value": value, "declared": 1.0, "metric": "fd", "notes": notes}
+            scores[cell]["recipe"] |= {"tuned": choice} if value else {}
+        frame = make_table(scores)
+        again = from_csv(frame.to_csv(index=False))
+        pd.testing.assert_frame_equal(again[list(TUNED)], frame[list(TUNED)])
+        assert again["tuned"].tolist() == ["", "", *["epsilon_scale.b"] * 2] * 2
+        assert again["tuned_value"].dropna().tolist() == [0.98, 1.02, 1.02, 1.02]
+        told = "epsilon_scale.b is 0.98 to 1.02 (Baseline), 1.02 (SA-2 (λ = 1))"
+        assert (
+            f"Tuned by FD of samples that no table shows: {told}; of 4 values, 3 at the edge of the grid. Recipe"
+            in caption(again, "Scores", LABELS)
+        )
 
     def test_order_is_the_jobs_whatever_order_the_scores_have(self):
         cells = [Cell("d", "m", 0, "ddpm", "fixed", steps) for steps in (50, 5, 10)]

@@ -7,6 +7,7 @@ from sadpm.config import grid
 from sadpm.config import jobs
 from sadpm.config.files import files_read
 from sadpm.config.reports import reports
+from sadpm.config.tuning import tuning_cells
 from sadpm.networks import model_folder
 from sadpm.running import records
 from snakemake.settings.types import RerunTrigger
@@ -23,6 +24,7 @@ CHECKPOINTS = f"{CONFIG.checkpoints}/{CONFIG.experiment}" if CONFIG.checkpoints 
 LOG = f"{ROOT}/logs"
 BENCHMARK = f"{ROOT}/benchmarks"
 PACKS = grid.packs(CONFIG)
+TUNINGS = grid.tuning_packs(CONFIG)
 CELLS = grid.cells_by_run(CONFIG)
 THEORIES = [name for name, figure in CONFIG.figures.items() if "theorems" in figure.shows]
 
@@ -42,7 +44,7 @@ wildcard_constraints:
     fits=rf"({one_of(CONFIG.covariances)})(\+({one_of(CONFIG.covariances)}))*",
     dataset=one_of(CONFIG.datasets),
     run=runs_where(lambda dataset, model: True),
-    pack=one_of(sorted({pack for _, pack in PACKS})),
+    pack=one_of(sorted({pack for _, pack in [*PACKS, *TUNINGS]})),
     start=r"\d+",
     num_images=r"\d+",
     table=one_of(CONFIG.tables),
@@ -129,10 +131,27 @@ def cells_of(w):
     return PACKS[w.run, w.pack]
 
 
+def tuning_cells_of(w):
+    """The cells that share a job of tuning."""
+    if (w.run, w.pack) not in TUNINGS:
+        raise WorkflowError(f"nothing is tuned at cells {w.pack!r} of {w.run}")
+    return TUNINGS[w.run, w.pack]
+
+
+def tuned_of(w):
+    """What was chosen for the cells of a sampling job."""
+    return pack_files(tuning_cells(CONFIG, cells_of(w)), "tuned/{pack}.json")
+
+
 def covariances_of(w):
     """The files of fitted covariances that the cells need."""
-    needed = {grid.fit_of(CONFIG, cell.covariance) for cell in cells_of(w)} - {None}
-    return sorted({f"{ROOT}/{w.run}/covariance/{passes_of(w.run)[name]}.safetensors" for name in needed})
+    return fitted_files(w.run, cells_of(w))
+
+
+def fitted_files(run, cells):
+    """The files of fitted covariances that some cells of a run need."""
+    needed = {grid.fit_of(CONFIG, cell.covariance) for cell in cells} - {None}
+    return sorted({f"{ROOT}/{run}/covariance/{passes_of(run)[name]}.safetensors" for name in needed})
 
 
 @cache

@@ -14,6 +14,7 @@ rule sample:
     input:
         model=MODEL,
         covariances=covariances_of,
+        tuned=tuned_of,
         record=again_unless(f"{SAMPLES}.json", sampling),
     output:
         samples=f"{SAMPLES}.npy",
@@ -42,7 +43,8 @@ rule sample:
     shell:
         f"{STAGES}.sample"
         " --params {params.job:q} --model {params.model:q}"
-        " --covariances {input.covariances:q} --samples {output.samples:q} --report {output.report:q}"
+        " --covariances {input.covariances:q} --tuned {input.tuned:q}"
+        " --samples {output.samples:q} --report {output.report:q}"
         " --checkpoints {params.checkpoints:q} --checkpoint-seconds {resources.checkpoint_seconds} 2> {log:q}"
 
 
@@ -50,6 +52,7 @@ use rule sample as sample_part with:
     input:
         model=MODEL,
         covariances=covariances_of,
+        tuned=tuned_of,
         record=again_unless(f"{PART}.json", sampling),
     output:
         samples=temp(f"{PART}.npy"),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sadpm.config.grid import all_cells, metrics_of, reference_errors
 from sadpm.config.jobs import RULES
+from sadpm.config.tune_errors import tune_errors
 from sadpm.extractors import BY_FEATURES
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ FEWEST_IMAGES = {"fd": 2, "is": 2, "kid": 2, "precision": 4, "recall": 4}
 
 def consistency_errors(config: Config) -> list[str]:
     """Return one line for each mistake that only shows when several parts of the configuration are seen together."""
-    if errors := [*_name_errors(config), *reference_errors(config)]:
+    if errors := [*_name_errors(config), *reference_errors(config)] or tune_errors(config):
         return errors
     for name, dataset in config.datasets.items():
         known = None if dataset.source.is_read_for_its_shape else dataset.source.shape()

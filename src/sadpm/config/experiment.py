@@ -15,6 +15,7 @@ from sadpm.config.models import ModelConfig
 from sadpm.config.outputs import Figure, TableConfig
 from sadpm.config.plan import PlanConfig
 from sadpm.config.sampling import PAPER_RECIPES, RecipeConfig
+from sadpm.config.tuning import TuneConfig
 from sadpm.covariances import COVARIANCES, CovarianceSection
 from sadpm.diffusion.section import ScheduleConfig
 from sadpm.kinds.section import ConfigPath, Name, Once, SamplerName, SamplesPerJob, Section, Seed
@@ -40,6 +41,7 @@ class Config(Section):
     samplers: dict[SamplerName, SamplerSection] = Field(default_factory=dict)
     recipes: dict[Name, RecipeConfig] = Field(default_factory=dict)
     covariances: dict[Name, CovarianceSection] = Field(default_factory=dict)
+    tune: dict[Name, TuneConfig] = Field(default_factory=dict)
     tables: dict[Name, TableConfig] = Field(default_factory=dict)
     figures: dict[Name, Figure] = Field(default_factory=dict)
     claims: dict[Name, ClaimConfig] = Field(default_factory=dict)

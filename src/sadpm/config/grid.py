@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
+from sadpm.config.tuning import tuning_cells, tunings_of
 from sadpm.diffusion.timesteps import exact_timesteps
 
 if TYPE_CHECKING:
@@ -84,12 +85,16 @@ def scored_cells(config: Config) -> list[Cell]:
 
 
 def metrics_of(config: Config, dataset: str) -> tuple[Metric, ...]:
-    """The metrics that a table, figure or claim asks for on a data set, and those that come for free, sorted."""
+    """The metrics that a table, figure, claim or tuning asks for on a data set, and those that come free, sorted."""
     free = set(config.datasets[dataset].extractor.free)
     asked = [table.metric for table in config.tables.values() if any(dataset in grid.datasets for grid in table.grids)]
     drawn = [figure.metrics for figure in config.figures.values() if figure.is_about(dataset)]
     claimed = [claim.metrics for claim in config.claims.values() if dataset in claim.datasets]
-    return tuple(sorted(free.union(asked, *drawn, *claimed)))
+    found = free.union(asked, *drawn, *claimed)
+    if {entry.metric for entry in config.tune.values()} - found:
+        here = (cell for cell in all_cells(config) if cell.dataset == dataset)
+        found |= {tuning.entry.metric for cell in here for tuning in tunings_of(config, cell)}
+    return tuple(sorted(found))
 
 
 def pack_of(cell: Cell, samples_per_job: SamplesPerJob) -> str:
@@ -109,19 +114,29 @@ def pack_of(cell: Cell, samples_per_job: SamplesPerJob) -> str:
 
 
 def cells_by_run(config: Config) -> dict[str, list[Cell]]:
-    """The sorted cells of each run."""
+    """The sorted cells of each run, with those that are there for tuning alone."""
     found: dict[str, list[Cell]] = {}
-    for cell in all_cells(config):
+    cells = all_cells(config)
+    for cell in sorted({*cells, *tuning_cells(config, cells)}):
         found.setdefault(cell.run, []).append(cell)
     return found
 
 
 def packs(config: Config) -> dict[tuple[str, str], tuple[Cell, ...]]:
     """The sorted cells of each sampling job, by run and the job's name."""
+    return _packed(config, all_cells(config))
+
+
+def tuning_packs(config: Config) -> dict[tuple[str, str], tuple[Cell, ...]]:
+    """The sorted cells of each tuning job, by run and the job's name, which is that of a job that would draw them."""
+    return _packed(config, tuning_cells(config, all_cells(config)))
+
+
+def _packed(config: Config, cells: Iterable[Cell]) -> dict[tuple[str, str], tuple[Cell, ...]]:
     found: dict[tuple[str, str], list[Cell]] = {}
-    for cell in all_cells(config):
+    for cell in cells:
         found.setdefault((cell.run, pack_of(cell, config.samples_per_job)), []).append(cell)
-    return {place: tuple(cells) for place, cells in found.items()}
+    return {place: tuple(packed) for place, packed in found.items()}
 
 
 def fit_of(config: Config, covariance: str) -> str | None:
@@ -170,7 +185,7 @@ def reference_errors(config: Config) -> list[str]:
         if missing := _undeclared(config, f"tables.{name}", table, table.also):
             errors += missing
         else:
-            errors += _cell_errors(config, f"tables.{name}", table_cells(config, name), table.metric)
+            errors += cell_errors(config, f"tables.{name}", table_cells(config, name), table.metric)
     for name, figure in config.figures.items():
         errors += _figure_errors(config, f"figures.{name}", figure)
     for name, claim in config.claims.items():
@@ -182,7 +197,7 @@ def _figure_errors(config: Config, place: str, figure: Figure) -> list[str]:
     if missing := _undeclared(config, place, figure):
         return missing
     lines = [f"{place}{line}" for line in figure.objections(config.schedule)]
-    return lines or _cell_errors(config, place, figure.cells(config.seeds), *figure.metrics)
+    return lines or cell_errors(config, place, figure.cells(config.seeds), *figure.metrics)
 
 
 def _claim_errors(config: Config, place: str, claim: ClaimConfig) -> list[str]:
@@ -205,7 +220,7 @@ def _claim_errors(config: Config, place: str, claim: ClaimConfig) -> list[str]:
         for cell in pair
         if claim.metric == "images_seen" and cell.dataset in config.models[cell.model].checkpoint
     }
-    return [*imported, *_cell_errors(config, place, claim.cells(config.seeds), *claim.metrics)]
+    return [*imported, *cell_errors(config, place, claim.cells(config.seeds), *claim.metrics)]
 
 
 def _undeclared(config: Config, place: str, *sections: Any) -> list[str]:
@@ -223,7 +238,8 @@ def _undeclared(config: Config, place: str, *sections: Any) -> list[str]:
     return errors
 
 
-def _cell_errors(config: Config, place: str, cells: Iterable[Cell], *metrics: Metric) -> list[str]:
+def cell_errors(config: Config, place: str, cells: Iterable[Cell], *metrics: Metric) -> list[str]:
+    """One line for each of a section's metrics, samplers and numbers of steps that can't be had for its cells."""
     total = config.schedule.num_train_timesteps
     errors: dict[str, None] = {}
     for cell in cells:
@@ -241,9 +257,14 @@ def _cell_errors(config: Config, place: str, cells: Iterable[Cell], *metrics: Me
             errors[f"{place}.steps: {cell.steps} is not from 1 to schedule.num_train_timesteps ({total})"] = None
         elif recipe is not None:
             try:
-                exact_timesteps(recipe.timesteps, total, cell.steps)
+                levels = exact_timesteps(recipe.timesteps, total, cell.steps)
             except ValueError as error:
                 errors[f"{place}.steps: recipe {recipe_name!r}: {error}"] = None
+                continue
+            try:
+                config.samplers[cell.sampler].divisors(levels)
+            except ValueError as error:
+                errors[f"{place}: sampler {cell.sampler!r}, {cell.steps} steps: {error}"] = None
     return list(errors)
 
 

@@ -14,10 +14,11 @@ from pydantic import Field
 from sadpm.config.claims import ClaimConfig
 from sadpm.config.datasets import HeadsConfig, NetworkConfig, TrainingConfig
 from sadpm.config.experiment import Config
-from sadpm.config.grid import Cell, GapCurve, all_cells, fit_of, metrics_of, table_cells
+from sadpm.config.grid import Cell, GapCurve, all_cells, cells_by_run, fit_of, metrics_of, table_cells
 from sadpm.config.models import CheckpointConfig
 from sadpm.config.outputs import Cost, Figure
 from sadpm.config.sampling import RecipeConfig
+from sadpm.config.tuning import Part, option_of, tuned_at, tunings_of, with_option
 from sadpm.covariances import CovarianceSection
 from sadpm.diffusion.section import ScheduleConfig
 from sadpm.extractors import ExtractorSection
@@ -79,19 +80,75 @@ class CovarianceJob(Section):
     seed: int
 
 
+class Tuned(Section):
+    """An option of a chain's sampler or covariance whose value is the one that was chosen at a cell."""
+
+    part: Part
+    option: str
+    at: Cell
+
+
 class Chain(Section):
-    """How the samples of one cell are drawn; ``fit`` is the name under which the covariance's estimate is kept."""
+    """How the samples of one cell are drawn.
+
+    ``fit`` is the name under which the covariance's estimate is kept, ``tuned`` an option that is not as it is said
+    here, but as it was chosen.
+    """
 
     cell: Cell
     sampler: SamplerSection
     covariance: CovarianceSection
     fit: Name | None = None
     recipe: RecipeConfig
+    tuned: Tuned | None = Field(None, exclude_if=lambda tuned: tuned is None)
 
     @property
     def steps(self) -> int:
         """How many sampling steps."""
         return self.cell.steps
+
+    def having(self, part: Part, option: str, value: float) -> Chain:
+        """Return the chain with a value of an option of its sampler or covariance."""
+        return self.model_copy(update={part: with_option(getattr(self, part), option, value)})
+
+
+class Search(Section):
+    """The tuning of one option at one cell.
+
+    ``chain`` has the declared value, which is one of the ``grid``; ``num_samples`` images are drawn with each.
+    """
+
+    chain: Chain
+    part: Part
+    option: str
+    grid: tuple[float, ...]
+    metric: Metric
+    num_samples: int
+
+    @property
+    def declared(self) -> float:
+        """The value that others are compared with."""
+        return option_of(getattr(self.chain, self.part), self.option)
+
+
+class TuneJob(Section):
+    """Tune options at several cells of one model."""
+
+    schedule: ScheduleConfig
+    searches: tuple[Search, ...]
+    extractor: ExtractorSection
+    batch_size: int
+    seed: int
+
+    def drawing(self, search: Search, value: float) -> SampleJob:
+        """Return the job that draws the images of one value."""
+        return SampleJob(
+            schedule=self.schedule,
+            chains=(search.chain.having(search.part, search.option, value),),
+            num_samples=search.num_samples,
+            batch_size=self.batch_size,
+            seed=self.seed,
+        )
 
 
 class SampleJob(Section):
@@ -207,6 +264,7 @@ RULES: dict[str, type[Section]] = {
     "import_model": ImportJob,
     "train": TrainJob,
     "fit_covariances": CovarianceJob,
+    "tune": TuneJob,
     "sample": SampleJob,
     "sample_part": SampleJob,
     "join_parts": SampleJob,
@@ -258,6 +316,32 @@ def covariance_job(config: Config, dataset: str, seed: int, fits: Iterable[str])
     )
 
 
+def tune_job(config: Config, cells: Sequence[Cell]) -> TuneJob:
+    """The tuning at several cells of one run."""
+    dataset = config.datasets[cells[0].dataset]
+    searches = []
+    for cell in cells:
+        chain = _chain(config, cell).model_copy(update={"tuned": None})
+        for part, _, entry in tunings_of(config, cell):
+            declared = option_of(getattr(chain, part), entry.option)
+            search = Search(
+                chain=chain,
+                part=part,
+                option=entry.option,
+                grid=tuple(sorted({declared, *entry.grid})),
+                metric=entry.metric,
+                num_samples=entry.num_samples or dataset.num_samples,
+            )
+            searches.append(search)
+    return TuneJob(
+        schedule=config.schedule,
+        searches=tuple(searches),
+        extractor=dataset.extractor,
+        batch_size=dataset.sampling_batch_size,
+        seed=cells[0].seed,
+    )
+
+
 def sample_job(config: Config, cells: Sequence[Cell], shard: tuple[int, int] = (0, 1)) -> SampleJob:
     """The sampling of several cells of one run, or of the i-th of n parts of each."""
     dataset = config.datasets[cells[0].dataset]
@@ -305,13 +389,15 @@ def parse_run(run: str) -> tuple[str, str, int]:
 
 
 def _chain(config: Config, cell: Cell) -> Chain:
-    covariance = config.covariances[cell.covariance]
+    covariance, at = config.covariances[cell.covariance], tuned_at(config, cell)
+    tuned = [Tuned(part=part, option=entry.option, at=at) for part, _, entry in tunings_of(config, cell) if at]
     return Chain(
         cell=cell,
         sampler=config.samplers[cell.sampler],
         covariance=covariance,
         fit=fit_of(config, cell.covariance),
         recipe=config.recipes[covariance.recipe],
+        tuned=next(iter(tuned), None),
     )
 
 
@@ -371,7 +457,7 @@ def claims_job(config: Config) -> ClaimsJob:
 
 def page_job(config: Config) -> PageJob:
     """The page, with the names of all that it shows."""
-    runs = {cell.run for cell in all_cells(config)}
+    runs = {*cells_by_run(config)}
     runs |= {curve.run for figure in config.figures.values() for curve in figure.curves(config.seeds)}
     return PageJob(
         experiment=config.experiment,

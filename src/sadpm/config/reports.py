@@ -6,7 +6,17 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from sadpm.config.experiment import Config
-from sadpm.config.grid import Cell, GapCurve, cells_by_run, pack_of, packs, passes, scored_cells, table_cells
+from sadpm.config.grid import (
+    Cell,
+    GapCurve,
+    cells_by_run,
+    pack_of,
+    packs,
+    passes,
+    scored_cells,
+    table_cells,
+    tuning_packs,
+)
 
 
 class Report(NamedTuple):
@@ -64,12 +74,14 @@ def reports(config: Config, made: Made = lambda run: ()) -> list[Report]:
     runs = sorted({*cells, *(curve.run for curve in (*curves, *theorems))})
     scored = dict.fromkeys(_pack(config, cell) for cell in scored_cells(config))
     found = [report for name in sorted({run.split("/")[0] for run in runs}) for report in _of_dataset(config, name)]
-    needed = {run.split("/")[0] for run, _ in scored}
+    tunings = tuning_packs(config)
+    needed = {run.split("/")[0] for run, _ in (*scored, *tunings)}
     found = [report for report in found if report.rule == "prepare_data" or report.about in needed]
     for run in runs:
         found.append(_training(config, run))
         fitted = passes(config, cells[run], made(run)) if run in cells else {}
         found += [_pass(run, name) for name in sorted({*fitted.values()})]
+    found += [Report("tune", run, f"{run}/tuned/{pack}.json", f"{run}/tune-{pack}", pack) for run, pack in tunings]
     found += [_samples(config, run, pack) for run, pack in packs(config)]
     found += [Report("score", run, _scores(run, pack), f"{run}/score-{pack}", pack) for run, pack in sorted(scored)]
     for curve in curves:

@@ -22,6 +22,7 @@ from sadpm.config.jobs import (
     ScoreJob,
     TheoryJob,
     TrainJob,
+    TuneJob,
 )
 from sadpm.cost.flops import Layer, head_cost, unet_flops, unet_parameters
 from sadpm.cost.graph import Job, closure
@@ -176,6 +177,11 @@ def _work(job: Job, shape: ImageShape | None) -> _Work:
             levels = schedule.num_train_timesteps
             stored = sum(covariance.stored_bytes(levels, head.parameters) for covariance in fitted)
             return _Work(calls, calls * _unet(job, shape).flops, trained, stored)
+        case TuneJob() as told:
+            drawn = [told.drawing(search, value) for search in told.searches for value in search.grid]
+            works = [_sampling(job, drawing, shape) for drawing in drawn]
+            works += [_looking(told, len(s.grid) * s.num_samples, {s.metric}) for s in told.searches]
+            return _Work(sum(work.calls for work in works), sum(work.forward for work in works))
         case SampleJob() as told:
             count = sum(map(len, told.batches()))
             kept = len(told.chains) * count * image if job.rule != "sample_part" else 0
@@ -231,7 +237,7 @@ def _network(job: Job) -> NetworkConfig:
     return next(found.told.network for found in closure([job]) if isinstance(found.told, TrainJob | ImportJob))
 
 
-def _looking(told: ReferenceJob | ScoreJob, count: int, metrics: Iterable[Metric]) -> _Work:
+def _looking(told: ReferenceJob | ScoreJob | TuneJob, count: int, metrics: Iterable[Metric]) -> _Work:
     """What the extractor does with some images."""
     calls = count * told.extractor.passes({*metrics})
     return _Work(calls, calls * told.extractor.flops)

@@ -23,7 +23,7 @@ class Seen:
     Attributes:
         x: (B, C, H, W), x_n.
         n: the levels 1..N, (B,), or one number for all images.
-        noise: (B, C, H, W), the prediction f(x_n, n).
+        noise: (B, C, H, W), the prediction f(x_n, n), in a chain divided as its sampler asks for.
         h: the network's last feature map, (B, channels, H, W).
         emb: its embedding of the level.
         hessian: (B, C, H, W), an unbiased estimate of (1 - abar_n) times the diagonal of the Hessian of log q(x_n), by
@@ -46,7 +46,13 @@ class Predictor:
     """The network with one way to estimate the covariance; called with x_t (B, C, H, W) and the level t."""
 
     def __init__(
-        self, unet: UNet, covariances: Covariances | None = None, *, average: bool = False, clip: bool = False
+        self,
+        unet: UNet,
+        covariances: Covariances | None = None,
+        *,
+        average: bool = False,
+        clip: bool = False,
+        divisors: Mapping[int, float] | None = None,
     ) -> None:
         """Join them.
 
@@ -55,13 +61,17 @@ class Predictor:
             covariances: None stands for a fixed variance.
             average: one value an image in place of one a pixel.
             clip: clamp the covariance to [0, 1].
+            divisors: by level, what the predicted noise is divided by, also where a covariance is made of it.
         """
         self._unet, self._covariances, self._average, self._clip = unet, covariances, average, clip
+        self._divisors = divisors or {}
 
     def __call__(self, x: Tensor, t: int) -> Prediction:
         """Predict at level t, in one forward pass; UserError for a covariance of a shape that does not fit."""
         h, emb = self._unet.features(x, t - 1)
         noise = self._unet.output(h)
+        if (divisor := self._divisors.get(t, 1.0)) != 1:
+            noise = noise / divisor
         if self._covariances is None:
             return Prediction(noise)
         covariance = self._covariances(Seen(x, t, noise, h, emb))

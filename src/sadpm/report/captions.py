@@ -39,6 +39,7 @@ def caption(frame: DataFrame, title: str, labels: Labels, costs: Sequence[Cost] 
         sentences.append(_costs(frame, costs))
     if sources := [source for source in frame["published_source"].dropna().unique() if source]:
         sentences.append(f"In parentheses: the published value ({'; '.join(sources)}), and ours minus it")
+    sentences += _tuned(frame, labels)
     recipes = list(frame.groupby("recipe", sort=False))
     sentences += [f"Recipe {_recipe(str(name), rows, labels, len(recipes) > 1)}" for name, rows in recipes]
     return ". ".join(sentences) + "."
@@ -126,6 +127,26 @@ def _costs(frame: DataFrame, costs: Sequence[Cost]) -> str:
     if frame["images_seen"].isna().any():
         beside["images_seen"] = " (a dash: weights from elsewhere)"
     return f"Costs: {'; '.join(COSTS_IN_WORDS[cost] + beside.get(cost, '') for cost in costs)}"
+
+
+def _tuned(frame: DataFrame, labels: Labels) -> list[str]:
+    """Which options were tuned, by what, and the values of each row, or their range over steps and seeds."""
+    if "tuned" not in frame:
+        return []
+    sentences = []
+    for (option, metric), numbers in frame[frame["tuned"] != ""].groupby(["tuned", "tuned_by"], sort=False):
+        axes = varying(numbers, AXES)
+        rows = []
+        for _, row in numbers.groupby([*AXES], sort=False):
+            name = ", ".join(label(labels, axis, row[axis].iloc[0]) for axis in axes)
+            low, high = row["tuned_value"].min(), row["tuned_value"].max()
+            rows.append(f"{low:g} ({name})" if low == high else f"{low:g} to {high:g} ({name})")
+        notes = numbers["tuned_notes"].str.split("; ").explode()
+        counts = [f"{count} {note}" for note, count in notes[notes != ""].value_counts(sort=False).items()]
+        of_all = f"; of {len(numbers)} values, {' and '.join(counts)}" if counts else ""
+        by = f"Tuned by {str(metric).upper()} of samples that no table shows"
+        sentences.append(f"{by}: {option} is {', '.join(rows)}{of_all}")
+    return sentences
 
 
 def _recipe(name: str, rows: DataFrame, labels: Labels, some_rows: bool) -> str:

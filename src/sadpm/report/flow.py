@@ -15,8 +15,9 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "import_model": ("prepare_data",),
     "train": ("prepare_data",),
     "fit_covariances": ("import_model", "train"),
-    "sample": ("import_model", "train", "fit_covariances"),
-    "sample_part": ("import_model", "train", "fit_covariances"),
+    "tune": ("import_model", "train", "fit_covariances", "measure_reference"),
+    "sample": ("import_model", "train", "fit_covariances", "tune"),
+    "sample_part": ("import_model", "train", "fit_covariances", "tune"),
     "join_parts": ("sample_part",),
     "score": ("measure_reference", "sample", "join_parts"),
     "measure_gap": ("import_model", "train"),
@@ -34,10 +35,11 @@ FIGURE_NEEDS: Mapping[str, tuple[str, ...]] = {
     "theory": ("measure_theory",),
     "quality": ("score",),
 }
-PLACES: Mapping[str, tuple[int, int]] = {
+PLACES: Mapping[str, tuple[int, float]] = {
     "prepare_data": (1, 0),
     "train": (1, 1), "import_model": (2, 1), "train_extractor": (5, 1),
     "fit_covariances": (0, 2), "measure_gap": (3, 2), "measure_theory": (4, 2),
+    "tune": (1, 2.5),
     "sample": (1, 3), "sample_part": (2, 3),
     "join_parts": (2, 4), "measure_reference": (5, 4),
     "score": (1, 5),
@@ -45,6 +47,8 @@ PLACES: Mapping[str, tuple[int, int]] = {
     "report": (1, 7),
 }  # fmt: skip
 """Column and row of each rule's box, such that no curve passes behind another one's."""
+PLACES_WITH_TUNING = {**PLACES, "measure_reference": (5, 2), "sample": (0, 3), "sample_part": (1, 3)}
+"""The same where something is tuned, for which real images are looked at before samples are drawn."""
 WIDTH, HEIGHT, ACROSS, DOWN = 166, 38, 186, 70
 """Size of a box, and distance between columns and between rows, in pixels."""
 
@@ -90,9 +94,10 @@ def edges(jobs: Sequence[Measured], figures: Iterable[tuple[str, str]]) -> set[t
 def draw(jobs: Sequence[Measured], figures: Iterable[tuple[str, str]]) -> Drawing:
     """Return a box for each rule that was run, and for the page itself, with the curves between them."""
     counts = {**Counter(job.rule for job in jobs), "report": 1}
-    columns, rows = ({place[axis] for rule, place in PLACES.items() if rule in counts} for axis in (0, 1))
+    places = PLACES_WITH_TUNING if "tune" in counts else PLACES
+    columns, rows = ({place[axis] for rule, place in places.items() if rule in counts} for axis in (0, 1))
     x, y = ({at: i * step for i, at in enumerate(sorted(ats))} for ats, step in ((columns, ACROSS), (rows, DOWN)))
-    boxes = [Box(rule, counts[rule], x[column], y[row]) for rule, (column, row) in PLACES.items() if rule in counts]
+    boxes = [Box(rule, counts[rule], x[column], y[row]) for rule, (column, row) in places.items() if rule in counts]
     corners = {box.rule: box for box in boxes}
     curves = {edge: _curve(*(corners[rule] for rule in edge)) for edge in sorted(edges(jobs, figures))}
     return Drawing(boxes, curves, max(x.values()) + WIDTH, max(y.values()) + HEIGHT)

@@ -21,7 +21,11 @@ def inputs_of(report: Report, content: Mapping[str, Any]) -> dict[Key, str]:
     found = {}
     for name, sha256 in content["provenance"]["inputs"].items():
         of_dataset = name in ("images", "reference", "published")
-        found[report.dataset if of_dataset else report.about, name] = sha256
+        key = report.dataset if of_dataset else report.about, name
+        if name.startswith("tuned "):  # perhaps of another run
+            _, run, pack = name.split(" ")
+            key = run, f"tuned {pack}"
+        found[key] = sha256
     for score in content.get("scores", ()):
         found[report.about, f"samples {Cell(**score['cell']).draw}"] = score["provenance"]["inputs"]["samples"]
     return found
@@ -36,6 +40,8 @@ def outputs_of(report: Report, content: Mapping[str, Any]) -> dict[Key, str | No
             return {(report.about, "model"): None}
         case "fit_covariances":
             return {(report.about, report.name): None}
+        case "tune":
+            return {(report.about, f"tuned {report.name}"): None}
         case "measure_reference":
             return {(report.about, "reference"): None}
         case "sample" | "join_parts":

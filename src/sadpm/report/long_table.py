@@ -33,6 +33,10 @@ COLUMNS: dict[str, Any] = {
 }  # fmt: skip
 
 
+TUNED: dict[str, Any] = {"tuned": str, "tuned_value": float, "tuned_by": str, "tuned_notes": str}
+"""Further columns of a table in which something was tuned: which option, its value, and by which metric."""
+
+
 def long_table(job: TableJob, scores: Iterable[Mapping[str, Any]]) -> DataFrame:
     """Return one row for each of the job's cells, in its order, from the contents of score files in any order.
 
@@ -53,14 +57,16 @@ def long_table(job: TableJob, scores: Iterable[Mapping[str, Any]]) -> DataFrame:
                 f"{job.name}: {_path(cell)} was scored by {row['n']:,} images, others of {cell.dataset} by {n:,}: "
                 "they can't be compared; delete the score files of this data set, and the workflow makes them again"
             )
-    return DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
+    columns = COLUMNS | (TUNED if any(row.get("tuned") for row in rows) else {})
+    return DataFrame(rows, columns=list(columns)).fillna(dict.fromkeys(_texts(TUNED), "")).astype(columns)
 
 
 def from_csv(text: str) -> DataFrame:
     """Read a long table; names that look like numbers or gaps (``007``, ``NA``) stay names."""
-    gaps = {column: [""] for column, dtype in COLUMNS.items() if dtype is not str}
+    columns = COLUMNS | TUNED
+    gaps = {column: [""] for column in columns if column not in _texts(columns)}
     exact: dict[str, Any] = {"keep_default_na": False, "na_values": gaps, "float_precision": "round_trip"}
-    return pd.read_csv(io.StringIO(text), dtype=COLUMNS, **exact)
+    return pd.read_csv(io.StringIO(text), dtype=columns, **exact)
 
 
 def _long_row(job: TableJob, cell: Cell, score: Mapping[str, Any]) -> dict[str, Any]:
@@ -72,6 +78,9 @@ def _long_row(job: TableJob, cell: Cell, score: Mapping[str, Any]) -> dict[str, 
     if not math.isfinite(metric["value"]):
         raise UserError(f"{job.name}: {job.metric!r} of {_path(cell)} is {metric['value']}; look at its samples")
     recipe, source = dict(score["recipe"]), score["provenance"]
+    if choice := recipe.pop("tuned", None):
+        recipe |= {"tuned": choice["option"], "tuned_value": choice["value"], "tuned_by": choice["metric"]}
+        recipe["tuned_notes"] = "; ".join(choice["notes"])
     return {
         "table": job.name, **cell.as_dict(), "recipe": recipe.pop("name"), **recipe, "metric": job.metric,
         "label": metric["label"], "value": metric["value"], "standard_error": metric.get("standard_error"),
@@ -81,6 +90,10 @@ def _long_row(job: TableJob, cell: Cell, score: Mapping[str, Any]) -> dict[str, 
         **{f"sha256_{key}": source["inputs"].get(key, "") for key in ("samples", "model", "reference")},
         "code": source["code"], "notes": "; ".join(metric.get("notes", ())), "published_source": "",
     }  # fmt: skip
+
+
+def _texts(columns: Mapping[str, Any]) -> list[str]:
+    return [column for column, dtype in columns.items() if dtype is str]
 
 
 def _path(cell: Cell) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
@@ -66,6 +66,16 @@ class Sampler(Kind):
 
     def prepare(self) -> None:
         """Import what takes time; called before the seconds of a chain are counted."""
+
+    def divisors(self, levels: Sequence[int]) -> Mapping[int, float]:
+        """Return by what the predicted noise is divided at each of a chain's ascending levels; 1 where nothing is said.
+
+        The predictor that a chain is given does so, before a covariance is made of the noise.
+
+        Raises:
+            ValueError: a divisor is not above 0.
+        """
+        return {}
 
     def objection(self, optimal: bool) -> str | None:
         """Return why the sampler can't be run with a covariance (``optimal``), or without one; None if it can."""

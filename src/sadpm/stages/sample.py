@@ -1,6 +1,6 @@
 """Draw samples of one model: by several samplers, covariances and numbers of steps."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
@@ -8,6 +8,7 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
+from sadpm.config.grid import Cell
 from sadpm.config.jobs import Chain, SampleJob
 from sadpm.diffusion.samplers import pixel_variance, to_uint8
 from sadpm.diffusion.schedule import NoiseSchedule
@@ -18,6 +19,7 @@ from sadpm.running.checkpoints import Checkpoints
 from sadpm.running.device import device_name, select_device
 from sadpm.running.files import UserError, provenance, write_atomically, write_json
 from sadpm.running.randomness import ImageNoise
+from sadpm.running.records import entries
 from sadpm.samplers import Manner
 from sadpm.sources.reading.prepared import write_samples
 from sadpm.stages import command
@@ -30,9 +32,12 @@ def sample(
     report: Path,
     checkpoints: Path,
     covariances: Sequence[Path] = (),
+    tuned: Sequence[Path] = (),
     checkpoint_seconds: int = 600,
 ) -> None:
-    """Write uint8 images (cells, n, H, W, C) and a report; ``covariances`` are files of what was fitted.
+    """Write uint8 images (cells, n, H, W, C) and a report.
+
+    ``covariances`` are files of what was fitted, ``tuned`` of what was chosen.
 
     Nothing is written before all cells are finished, because the workflow deletes what a failed job has written. Until
     then their images are in the checkpoints, and those of one cell at a time in memory.
@@ -42,18 +47,20 @@ def sample(
     unet = load_network(model, device)
     shape = (unet.in_channels, unet.sample_size, unet.sample_size)
     files = {name: path for path in covariances for name in path.stem.split("+")}
-    origin = provenance(params, model=model, **{path.stem: path for path in covariances})
+    choices, chosen_in = load_choices(tuned)
+    origin = provenance(params, model=model, **{path.stem: path for path in covariances}, **chosen_in)
     part = ".part{}-of-{}".format(*params.shard) if params.shard != (0, 1) else ""
     draws: list[dict[str, Any]] = []
     finished: list[Checkpoints] = []
-    for chain in params.chains:
+    for asked in params.chains:
+        chain, choice = resolved(asked, choices)
         file = None if chain.fit is None else files.get(chain.fit)
         predict = predictor(chain, unet, schedule, file)
         inputs = {name: origin["inputs"][name] for name in ("model", *([file.stem] if file else []))}
         chain_only = params.model_copy(update={"chains": (chain,)})
         saved = Checkpoints(checkpoints / f"{chain.cell.draw}{part}", chain_only, checkpoint_seconds, **inputs)
         draw_images(params, chain, predict, shape, schedule, device, saved)
-        draws.append({"cell": chain.cell.as_dict(), "network_calls": chain.steps, "seconds": saved.seconds})
+        draws.append({"cell": chain.cell.as_dict(), "network_calls": chain.steps, "seconds": saved.seconds, **choice})
         finished.append(saved)
 
     def write(file: IO[bytes]) -> None:
@@ -76,8 +83,9 @@ def draw_images(
     schedule: NoiseSchedule,
     device: torch.device,
     saved: Checkpoints,
+    stream: str = "samples",
 ) -> None:
-    """Run the reverse process for the job's images, some at once; ``shape`` is (C, H, W).
+    """Run the reverse process for the job's images, some at once; ``shape`` is (C, H, W), ``stream`` names the noise.
 
     Goes on in the middle of a chain where an earlier try was left. The images are in the state that is saved last:
     ``drawn``, (n, H, W, C) uint8.
@@ -103,7 +111,7 @@ def draw_images(
         for done in saved.steps(len(batches) * chain.steps, state, what):
             batch, j = divmod(done, chain.steps)
             if j == 0 or done == first:
-                noise = ImageNoise(params.seed, "samples", batches[batch], shape, device)
+                noise = ImageNoise(params.seed, stream, batches[batch], shape, device)
                 begin = j if chain.sampler.resumes else 0
                 x = noise.at_start() if begin == 0 else x
                 states = chain.sampler.chain(predict, x, levels, schedule, noise.of_step, way, begin)
@@ -119,21 +127,54 @@ def draw_images(
 
 
 def predictor(chain: Chain, unet: UNet, schedule: NoiseSchedule, fitted: Path | None) -> Predictor:
-    """Return the model with a chain's covariance.
+    """Return the model with a chain's covariance, and with what its sampler makes of the predicted noise.
 
     Raises:
         UserError: the covariance was not fitted, or to another network.
     """
     covariance, clip = chain.covariance, chain.recipe.clip_sample
+    levels = exact_timesteps(chain.recipe.timesteps, schedule.num_train_timesteps, chain.steps)
+    divisors = chain.sampler.divisors(levels)
     if not covariance.is_fitted:
-        return Predictor(unet)
+        return Predictor(unet, divisors=divisors)
     if fitted is None or chain.fit is None:
         raise UserError(f"the covariance {covariance.kind!r} needs the file of what was fitted")
     try:
         loaded = covariance.load(read_fitted(fitted, chain.fit), unet, schedule)
     except (ValueError, KeyError) as error:
         raise UserError(f"{fitted}: {chain.fit}: {error}; delete it to have it fitted again") from error
-    return Predictor(unet, loaded, average=covariance.average, clip=clip)
+    return Predictor(unet, loaded, average=covariance.average, clip=clip, divisors=divisors)
+
+
+def load_choices(files: Sequence[Path]) -> tuple[dict[Cell, Mapping[str, Any]], dict[str, Path]]:
+    """Return what was chosen at each cell, and the files by the names under which reports know them.
+
+    Raises:
+        UserError: a file tells of no tuning.
+    """
+    choices: dict[Cell, Mapping[str, Any]] = {}
+    names: dict[str, Path] = {}
+    for path in files:
+        found = {Cell(**entry["cell"]): entry for entry in entries(path, "tuned")}
+        names |= {f"tuned {run} {path.stem}": path for run in dict.fromkeys(cell.run for cell in found)}
+        choices |= found
+    return choices, names
+
+
+def resolved(chain: Chain, choices: Mapping[Cell, Mapping[str, Any]]) -> tuple[Chain, dict[str, Any]]:
+    """Return a chain with the value that was chosen for it, if any of it is tuned, and what a report says of that.
+
+    Raises:
+        UserError: there is no choice for this chain.
+    """
+    if (tuned := chain.tuned) is None:
+        return chain, {}
+    choice = choices.get(tuned.at)
+    if choice is None or choice["option"] != tuned.option:
+        place = f"{tuned.at.run}/tuned"
+        raise UserError(f"{tuned.option} of {tuned.at.draw} was not tuned; delete what lies in {place} to have it done")
+    told = {key: choice[key] for key in ("option", "value", "declared", "metric", "notes")}
+    return chain.having(tuned.part, tuned.option, choice["value"]), {"tuned": told}
 
 
 def manner(chain: Chain) -> Manner:

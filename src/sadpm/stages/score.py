@@ -56,7 +56,7 @@ def score(
         parts |= {f"{name}/{key}": score.influence for key, score in scored.items() if score.influence is not None}
         content = {
             "cell": draw["cell"],
-            "recipe": {"name": recipe, **recipe_of(chain)},
+            "recipe": {"name": recipe, **recipe_of(chain), **({"tuned": draw["tuned"]} if "tuned" in draw else {})},
             "metrics": {key: score.entry for key, score in scored.items()},
             **{key: draw[key] for key in ("network_calls", "seconds")},
             "device": sampling["device"],
