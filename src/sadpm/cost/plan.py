@@ -17,6 +17,7 @@ from sadpm.config.jobs import (
     DataJob,
     GapJob,
     ImportJob,
+    LikelihoodJob,
     ReferenceJob,
     SampleJob,
     ScoreJob,
@@ -115,8 +116,10 @@ def plan_rows(config: Config, outputs: Sequence[Job], throughput: Throughput) ->
         ConfigError: a network does not fit its images.
     """
     jobs = closure(outputs)
-    shapes = {job.dataset: job.told.source.shape() for job in jobs if isinstance(job.told, DataJob)}
-    costs = {job: _cost(job, shapes.get(job.dataset), throughput) for job in jobs}
+    sources = {job: job.told.source for job in jobs if isinstance(job.told, DataJob)}
+    shapes = {job.dataset: source.shape() for job, source in sources.items() if job.rule == "prepare_data"}
+    own = {job: source.shape() for job, source in sources.items()}
+    costs = {job: _cost(job, own.get(job, shapes.get(job.dataset)), throughput) for job in jobs}
     rules, datasets = [*RULES], [*config.datasets, ""]
     rows = []
     targets = {job.output: [other for other in outputs if other.output == job.output] for job in outputs}
@@ -178,7 +181,9 @@ def _work(job: Job, shape: ImageShape | None) -> _Work:
         case SampleJob() as told:
             count = sum(map(len, told.batches()))
             kept = len(told.chains) * count * image if job.rule != "sample_part" else 0
-            return _Work(bytes=kept) if job.rule == "join_parts" else _sampling(job, told, shape)._replace(bytes=kept)
+            return _Work(bytes=kept) if job.rule == "join_parts" else _chains(job, count, shape)._replace(bytes=kept)
+        case LikelihoodJob(num_images=num_images):
+            return _chains(job, num_images, shape)
         case TheoryJob(start=start, num_images=num_images, schedule=schedule):
             calls = (start - 1 + schedule.num_train_timesteps - 1) * num_images
             return _Work(calls, calls * _unet(job, shape).flops)
@@ -193,10 +198,11 @@ def _work(job: Job, shape: ImageShape | None) -> _Work:
     return _Work()
 
 
-def _sampling(job: Job, told: SampleJob, shape: ImageShape | None) -> _Work:
-    """A covariance's heads add their own pass to each of the network's."""
-    count, unet, work = sum(map(len, told.batches())), _unet(job, shape), _Work()
-    for chain in told.chains:
+def _chains(job: Job, count: int, shape: ImageShape | None) -> _Work:
+    """All chains of a job for so many images; a covariance's heads add their own pass to each of the network's."""
+    assert isinstance(job.told, SampleJob | LikelihoodJob)
+    unet, work = _unet(job, shape), _Work()
+    for chain in job.told.chains:
         heads = chain.covariance.heads
         each = unet.flops + (heads * _head(job, shape).flops if heads else 0)
         work = _Work(work.calls + count * chain.steps, work.forward + count * chain.steps * each)
