@@ -6,10 +6,12 @@ import pytest
 import yaml
 
 from sadpm.config.files import read_config
-from sadpm.config.grid import packs
+from sadpm.config.grid import packs, table_cells
 from sadpm.config.jobs import (
     CovarianceJob,
+    DataJob,
     FigureJob,
+    LikelihoodJob,
     SampleJob,
     ScoreJob,
     TableJob,
@@ -17,6 +19,7 @@ from sadpm.config.jobs import (
     TrainJob,
     covariance_job,
     figure_job,
+    likelihood_job,
     sample_job,
     score_job,
     table_job,
@@ -25,6 +28,7 @@ from sadpm.config.jobs import (
 )
 from sadpm.config.loading import load_config
 from sadpm.kinds.section import ConfigError, Section
+from sadpm.sources.cifar10 import CIFAR10
 
 CONFIGS = Path(__file__).parents[1] / "config"
 
@@ -49,6 +53,7 @@ def test_shipped_configurations_are_valid(path):
     assert "table1" in load_config(read_config(path)).tables
 
 
+RECIPE = {"timesteps": "linear", "clip_sample": True}
 TABLE = {"title": "T", "metric": "fd", "datasets": ["digits"], "models": ["base"], "samplers": ["ddpm"], "steps": [2]}
 FIGURE = {"title": "F", "kind": "illustration"}
 MISTAKES = {
@@ -211,11 +216,72 @@ def test_a_mistake_is_named_with_what_would_be_right(values, path, value, expect
 
 def test_a_level_that_keeps_nothing_of_the_image_has_no_bounded_errors(values):
     values = changed(changed(values, "schedule", {"kind": "jsd"}), "figures/figure4/start", 1000)
-    with pytest.raises(ConfigError, match=r"has 2 mistakes:") as error:
+    with pytest.raises(ConfigError, match=r"has 3 mistakes:") as error:
         load_config(values)
+    nothing = "level 1000 of the schedule 'jsd' keeps nothing of the image"
+    assert f"tables.table5.steps: recipe 'bao': {nothing}, so that there is no bound" in str(error.value)
     assert "figures.figure4: level 1000 of the schedule 'jsd' keeps nothing of the image" in str(error.value)
     assert "start below it" in str(error.value)
     assert "figures.theory: level 1000 of the schedule 'jsd'" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"tables/table5/samplers": ["ddim"]},
+            r"tables\.table5\.metric: 'bpd' is not to be had of sampler 'ddim': 'ddim' is no chain of DDPM's Gaussian",
+        ),
+        (
+            {"datasets/digits/likelihood": {"num_images": 1798}},
+            r"datasets\.digits\.likelihood\.num_images: 1798 is above the 1797 images of the train split of 'digits'",
+        ),
+        (
+            {"datasets/digits/source": {"kind": "digits", "split": "train"},
+             "datasets/digits/likelihood": {"num_images": 360, "split": "test"}},
+            r"datasets\.digits\.likelihood\.num_images: 360 is above the 359 images of the test split of 'digits'",
+        ),
+        (
+            {"datasets/digits/likelihood": {"split": "test"}},
+            r"datasets\.digits: likelihood\.split: 'test' needs images that are not trained on, and the source ",
+        ),
+        (
+            {"datasets/patches/likelihood": {"split": "test"}},
+            r"and the source 'photographs' has none as it is; 'cifar10' and 'celeba' have a test split, 'digits'",
+        ),
+    ],
+)  # fmt: skip
+def test_bounds_that_are_not_to_be_had_are_told_beforehand(values, changes, message):
+    for path, value in changes.items():
+        values = changed(values, path, value)
+    with pytest.raises(ConfigError, match=f"has 1 mistake:\n.*{message}"):
+        load_config(values)
+
+
+def test_images_of_bounds_matter_where_bounds_are_asked_for(values):
+    assert load_config(changed(values, "datasets/patches/likelihood", {"num_images": 10_000}))
+
+
+def test_a_bound_knows_no_last_noise_and_no_image_sampled(values):
+    values = changed(values, "recipes", {"bao": {**RECIPE, "max_variance_pixels": {"ddpm": 2}}})
+    others = changed(values, "recipes", {"bao": RECIPE})
+    others = changed(others, "datasets/digits/num_samples", 100)
+    cells = table_cells(load_config(values), "table5")
+    assert likelihood_job(load_config(values), cells) == likelihood_job(load_config(others), cells)
+    clipped = changed(values, "recipes", {"bao": {**RECIPE, "clip_sample": False}})
+    assert likelihood_job(load_config(values), cells) != likelihood_job(load_config(clipped), cells)
+
+
+def test_what_nobody_asks_of_bounds_and_splits_is_in_no_jobs_parameters(values):
+    """So that the jobs of earlier configurations stay the same."""
+    del values["datasets"]["digits"]["likelihood"]
+    config = load_config(values)
+    assert DataJob(source=config.datasets["digits"].source).model_dump_json() == '{"source":{"kind":"digits"}}'
+    assert "split" not in CIFAR10().model_dump()
+    assert "likelihood" not in config.model_dump_json()
+    assert load_config(changed(values, "datasets/digits/likelihood", {"num_images": 10})).model_dump()["datasets"][
+        "digits"
+    ]["likelihood"] == {"split": "train", "num_images": 10}
 
 
 def test_every_mistake_is_listed_at_once(values):
@@ -274,6 +340,7 @@ def test_jobs_survive_the_command_line(values):
         (covariance_job(config, "digits", 1, ["analytic", "npr"]), CovarianceJob),
         (sample_job(config, cells), SampleJob),
         (score_job(config, cells), ScoreJob),
+        (likelihood_job(config, cells), LikelihoodJob),
         (table_job(config, "table4"), TableJob),
         (theory_job(config, "theory", 0), TheoryJob),
         *((figure_job(config, name), FigureJob) for name in config.figures),

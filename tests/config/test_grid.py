@@ -9,8 +9,11 @@ from sadpm.config.grid import (
     all_cells,
     cells_by_run,
     fit_of,
+    likelihood_packs,
+    metrics_of,
     packs,
     passes,
+    sampled_cells,
     table_cells,
 )
 from sadpm.config.loading import load_config
@@ -53,8 +56,30 @@ WAYS = ["cell", "row", "covariance", "model"]
 def test_every_cell_is_in_exactly_one_job_of_its_run(way):
     config = load_config(changed(VALUES, "samples_per_job", way))
     made = packs(config)
-    assert sorted(cell for cells in made.values() for cell in cells) == all_cells(config)
-    assert all(cell.run == run for (run, _), cells in made.items() for cell in cells)
+    assert sorted(cell for cells in made.values() for cell in cells) == sampled_cells(config)
+    bounds = likelihood_packs(config)
+    assert sorted(cell for cells in bounds.values() for cell in cells) == sorted(table_cells(config, "table5"))
+    assert all(cell.run == run for (run, _), cells in [*made.items(), *bounds.items()] for cell in cells)
+
+
+def test_what_only_a_bound_is_asked_of_is_not_sampled_and_has_its_covariance_all_the_same():
+    bounded = changed(VALUES, "tables/table5/covariances", ["analytic"])
+    config = load_config({**bounded, "tables": {"table5": bounded["tables"]["table5"]}, "figures": {}, "claims": {}})
+    assert packs(config) == {}
+    assert {pack for _, pack in likelihood_packs(config)} == {"analytic"}
+    assert passes(config, cells_by_run(config)["digits/base/seed0"]) == {"analytic": "analytic"}
+    assert metrics_of(config, "digits") == ("fd", "is")
+    cells = {cell for made in packs(CONFIG).values() for cell in made}
+    assert cells.isdisjoint({Cell("digits", "base", 0, "ddpm", covariance, 4) for covariance in ("fixed", "npr")})
+
+
+def test_a_figure_or_claim_may_ask_for_bounds_as_well():
+    figure = {"kind": "quality", "title": "B", "metric": "bpd", "dataset": "digits", "models": ["base"], "steps": [2]}
+    claim = {**VALUES["claims"]["a"], "metric": "bpd", "steps": [5]}
+    values = {**VALUES, "tables": {}, "figures": {"f": figure}, "claims": {"a": claim}}
+    cells = {cell for made in likelihood_packs(load_config(values)).values() for cell in made}
+    assert {(cell.model, cell.steps) for cell in cells} == {("base", 2), ("base", 5), ("sa2-lam1", 5)}
+    assert packs(load_config(values)) == {}
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,6 @@ from sadpm.networks.unet import UNet
 from sadpm.objectives.ddpm import DDPM
 from sadpm.objectives.sequence_aware import SequenceAware
 from sadpm.running.files import UserError
-from sadpm.sources.reading.embedded import handwritten_digits, photograph_patches
 from sadpm.stages.plan import as_csv, by_target, plan
 from sadpm.stages.train import loss_at
 from test_config import CONFIGS, changed
@@ -109,7 +108,12 @@ def test_costs_of_the_tests_configuration_by_hand(rows):
     )
     assert found["prepare_data", "digits"] == Cost(1, bytes=1797 * 64)
     assert found["prepare_data", "patches"] == Cost(1, bytes=8480 * 192)
-    assert found["table", ""] == Cost(4)
+    assert found["table", ""] == Cost(5)
+    bounded = 60 * (2 + 4)  # of table 5, by each of two covariances
+    assert found["measure_likelihood", "digits"] == Cost(
+        2, 2 * bounded, 2 * bounded * UNET_FLOPS + bounded * HEAD.flops,
+        pytest.approx((2 * bounded * UNET_FLOPS + bounded * HEAD.flops) / 2e9 / 3600),
+    )  # fmt: skip
     theorems = 4 * (4 + 999)
     assert found["measure_theory", "digits"] == Cost(
         1, theorems, theorems * UNET_FLOPS, pytest.approx(theorems * UNET_FLOPS / 2e9 / 3600)
@@ -219,7 +223,7 @@ def test_every_rule_has_its_class_of_jobs(graph):
 
 def test_an_experiment_may_have_no_figures():
     found = costs(rows_of(load_config({**VALUES, "figures": {}, "claims": {}})))
-    assert found["table", ""].jobs == 4
+    assert found["table", ""].jobs == 5
     assert ("figure", "") not in found
 
 
@@ -268,10 +272,14 @@ def test_a_target_of_the_theorems_has_figure_and_table(rows):
     assert {cost.jobs for cost in found.values()} == {1}
 
 
-@pytest.mark.parametrize(("name", "load"), [("digits", handwritten_digits), ("photographs", photograph_patches)])
-def test_embedded_images_have_the_planned_shape(name, load):
-    source = load_config(changed(VALUES, "datasets/patches/source", name)).datasets["patches"].source
-    stream, shape = load(), source.shape()
+@pytest.mark.parametrize(
+    "source",
+    ["digits", "photographs", {"kind": "digits", "split": "train"}, {"kind": "digits", "split": "test"}],
+    ids=str,
+)
+def test_embedded_images_have_the_planned_shape(source):
+    source = load_config(changed(VALUES, "datasets/patches/source", source)).datasets["patches"].source
+    stream, shape = source.open(), source.shape()
     assert (shape.number, shape.size, shape.size, shape.channels) == (stream.count, *stream.shape)
 
 
@@ -279,6 +287,8 @@ def test_embedded_images_have_the_planned_shape(name, load):
     ("source", "shape"),
     [
         ("cifar10", (50_000, 32, 3)),
+        ({"kind": "cifar10", "split": "test"}, (10_000, 32, 3)),
+        ({"kind": "celeba", "split": "test"}, (19_962, 64, 3)),
         ("celeba", (162_770, 64, 3)),
         ({"kind": "celeba", "split": "train+val", "size": 32}, (182_637, 32, 3)),
         ({"kind": "images", "path": "x", "size": 16, "mode": "grey"}, (None, 16, 1)),

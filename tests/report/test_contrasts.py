@@ -88,6 +88,19 @@ def test_a_contrast_has_one_difference_for_each_seed(scored: Scored) -> None:
     assert contrast(scored, [(BASE1, SA21)], "fd", ratio=True).values == pytest.approx((math.log(1.4),))
 
 
+def test_a_cell_may_have_numbers_of_two_files(tmp_path: Path) -> None:
+    """Scores of samples, and a bound of other images."""
+    pairs = [write_scores(tmp_path / metric, files, metric) for metric, files in {
+        "fd": [entry(BASE, 12.0, INFLUENCE[BASE]), entry(SA2, 9.0, INFLUENCE[SA2])],
+        "bpd": [entry(BASE, 4.0, SHARED[:50]), entry(SA2, 3.5, 2 * SHARED[:50])],
+    }.items()]  # fmt: skip
+    for order in (pairs, pairs[::-1]):
+        scored = Scored.load(*([path for pair in order for path in pair[which]] for which in (0, 1)))
+        assert scored.difference(BASE, SA2, "fd") == (3.0, pytest.approx(error(INFLUENCE[BASE] - INFLUENCE[SA2]), 1e-5))
+        assert scored.difference(BASE, SA2, "bpd") == (0.5, pytest.approx(error(SHARED[:50]), rel=1e-5))
+        assert (scored.n(BASE, "fd"), scored.n(BASE, "bpd")) == (200, 50)
+
+
 def test_no_ratio_of_what_is_not_positive(tmp_path: Path) -> None:
     scored = load(tmp_path, entry(BASE, 12.0, SHARED), entry(SA2, -0.5, SHARED))
     with pytest.raises(UserError, match=r"'fd' of digits/sa2/seed0/ddpm-fixed-10 is -0\.5: only positive"):

@@ -273,7 +273,9 @@ class TestQuality:
         else:
             assert not edges
 
-    @pytest.mark.parametrize(("metric", "better"), [("fd", "lower"), ("kid", "lower"), ("recall", "higher")])
+    @pytest.mark.parametrize(
+        ("metric", "better"), [("fd", "lower"), ("kid", "lower"), ("bpd", "lower"), ("recall", "higher")]
+    )
     def test_which_is_better(self, quality, metric, better):
         job, files = quality
         for path in files["scores"]:

@@ -376,6 +376,18 @@ def test_only_what_was_run_together_is_joined_and_nothing_twice():
     }
 
 
+def test_numbers_lead_to_what_shows_them():
+    """Scores and bounds of one run, of which a figure shows but the latter."""
+    run = ("a", "a/base/seed0", 1, 1, 1)
+    jobs = [Measured(rule, *run) for rule in ("train", "sample", "score", "measure_likelihood")]
+    jobs += [Measured(rule, "", "", 1, 1, 1) for rule in ("table", "claims")]
+    shown = {("score", "table"), ("measure_likelihood", "figure"), ("measure_likelihood", "claims")}
+    before = {("train", "sample"), ("sample", "score"), ("train", "measure_likelihood")}
+    after = {("table", "report"), ("figure", "report"), ("claims", "report")}
+    jobs.append(Measured("figure", "", "", 1, 1, 1))
+    assert flow.edges(jobs, [("quality", "a")], shown) == before | shown | after
+
+
 def test_jobs_of_an_earlier_configuration_do_not_count(results):
     runs = job(results).runs
     assert len(measured_jobs(results / "benchmarks", runs, ["t1"], ["f1"])) == 8

@@ -317,6 +317,15 @@ class TestRendering:
         assert "Costs: network calls" in caption(frame, "T", LABELS, ("network_calls",))
         assert "Costs" not in caption(frame, "T", LABELS)
 
+    def test_bounds_are_of_real_images_and_not_drawn(self):
+        changes = {"label": "bits/dim (test images)", "n": 300, "reference_n": 359}
+        text = to_markdown(make_frame(ONE_SEED, "bpd", **changes), "Bits/dim", LABELS, ("seconds",))
+        assert "bits/dim (test images); lower is better" in text
+        assert "Images behind each number: 300 of 359 real." in text
+        assert "seconds are those of measuring the bounds of all columns (cpu)" in text
+        assert "drawing" not in text
+        assert "generated" not in text
+
     def test_blocks_rules_and_dashes(self):
         text = to_latex(make_frame(full_values()), "Scores", LABELS)
         assert text.count(r"\midrule") == 4

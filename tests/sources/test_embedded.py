@@ -19,6 +19,18 @@ def test_digits_are_sklearns_to_the_grey_level():
     assert (pixels.min(), pixels.max()) == (0, 255)
 
 
+def test_splits_of_digits_have_each_image_once():
+    every = open_source(Digits())
+    pixels, labels = np.stack(list(every.images)), every.labels
+    rest, held_out = open_source(Digits(split="train")), open_source(Digits(split="train").held_out())
+    np.testing.assert_array_equal(np.stack(list(held_out.images)), pixels[4::5])
+    np.testing.assert_array_equal(held_out.labels, labels[4::5])
+    np.testing.assert_array_equal(np.stack(list(rest.images)), np.delete(pixels, np.s_[4::5], axis=0))
+    np.testing.assert_array_equal(rest.labels, np.delete(labels, np.s_[4::5]))
+    assert len({stream.description for stream in (every, rest, held_out)}) == 3
+    assert [Digits(split=split).held_out() for split in ("all", "test")] == [None, None]
+
+
 def test_patches_tile_the_photographs():
     stream = open_source(Photographs())
     patches = np.stack(list(stream.images))

@@ -80,6 +80,13 @@ class TestCIFAR10:
         assert stream.labels.dtype == np.int64
         assert list(stream.class_names) == CLASSES
 
+    def test_the_test_images_are_held_out(self, cifar_root):
+        stream = open_source(CIFAR10Source(root=str(cifar_root), download=False).held_out())
+        np.testing.assert_array_equal(np.stack(list(stream.images)), cifar_pixels(6))
+        np.testing.assert_array_equal(stream.labels, [6, 9, 0])
+        assert stream.description == "CIFAR-10, test images, 32x32, colour"
+        assert cifar(cifar_root).description == "CIFAR-10, training images, 32x32, colour"
+
     @pytest.mark.parametrize("name", ["data_batch_3", "test_batch", "batches.meta"])
     def test_a_damaged_file_is_named(self, cifar_root, name):
         path = cifar_root / "cifar-10-batches-py" / name
@@ -153,7 +160,7 @@ class TestCelebA:
     def test_the_layout_is_torchvisions(self, celeba_root):
         assert CelebA(str(celeba_root), split="train").filename == ["000001.jpg", "000002.jpg", "000005.jpg"]
 
-    @pytest.mark.parametrize(("split", "seeds"), [("train", [0, 1, 4]), ("train+val", [0, 1, 2, 4])])
+    @pytest.mark.parametrize(("split", "seeds"), [("train", [0, 1, 4]), ("train+val", [0, 1, 2, 4]), ("test", [3])])
     @pytest.mark.parametrize("form", ["folder", "zip"])
     def test_the_crop_is_centred_at_89_121(self, celeba_root, split, seeds, form):
         if form == "zip":
@@ -162,6 +169,10 @@ class TestCelebA:
         assert (stream.count, stream.shape, stream.labels) == (len(seeds), (128, 128, 3), None)
         for pixels, seed in zip(stream.images, seeds, strict=True):
             assert np.abs(pixels.astype(int) - crop(seed)).max() <= 8
+
+    def test_the_test_split_is_held_out(self):
+        assert CelebASource(split="train+val", size=32).held_out() == CelebASource(split="test", size=32)
+        assert [CelebASource(split="test").held_out(), CIFAR10Source(split="test").held_out()] == [None, None]
 
     def test_the_crop_is_halved_with_antialiasing(self, celeba_root):
         large = next(faces(celeba_root, size=128).images).astype(float)

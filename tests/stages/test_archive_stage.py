@@ -83,11 +83,14 @@ def content_of(report):
         "join_parts": {"model": model} | ({"npr": sha("npr")} if "npr" in report.name else {}),
         "score": {"reference": reference},
         "measure_gap": {"images": images, "model": model},
+        "measure_likelihood": {"held_out": sha("held-out"), "model": model},
     }
     made = {"code": "0.1.0+abc", "python": "3.11.7", "job": {}, "inputs": inputs.get(report.rule, {})}
     match report.rule:
         case "prepare_data":
             own = {"sha256": images}
+        case "prepare_held_out":
+            own = {"sha256": sha("held-out")}
         case "train" | "fit_covariances":
             own = {"seconds": 12.5, "device": "cpu", "torch": "2.9"}
         case "join_parts":
@@ -95,6 +98,9 @@ def content_of(report):
         case "score":
             samples = {"cell": cell_of(report), "provenance": {"inputs": {"samples": sha(report.name)}}}
             own = {"scores": [samples], "influence": {"sha256": sha("influence", report.name)}}
+        case "measure_likelihood":
+            bound = {"cell": cell_of(report), "provenance": {"inputs": {"model": model}}}
+            own = {"scores": [bound], "influence": {"sha256": sha("bounds", report.name)}, "seconds": 2.5}
         case _:
             own = {}
     return {"provenance": made, **own}
@@ -358,6 +364,25 @@ def test_weights_samples_and_a_licence_on_request(tmp_path):
     assert refs(graph["./"], "license") == ["https://spdx.org/licenses/CC-BY-4.0"]
     weights = "results/tiny/digits/base/seed0/model/diffusion_pytorch_model.safetensors"
     assert maker(graph, weights) == "#job/digits/base/seed0/train"
+
+
+def test_a_bound_can_be_followed_back_to_the_images_that_it_is_of(tmp_path):
+    values = configured(tmp_path, kinds=[], models={"base": {}}, figures={}, published=None).model_dump(mode="json")
+    values["datasets"]["digits"] |= {"source": {"kind": "digits", "split": "train"}, "likelihood": {"split": "test"}}
+    values["datasets"]["digits"]["likelihood"]["num_images"] = 300
+    values["tables"]["table1"]["metric"] = "bpd"
+    changes = {key: values[key] for key in ("kinds", "models", "figures", "published", "datasets", "tables")}
+    with zipfile.ZipFile(Tiny(tmp_path, **changes).pack()) as file:
+        graph = {entity["@id"]: entity for entity in json.loads(file.read(METADATA))["@graph"]}
+    rules = {graph[step]["name"] for step in refs(graph["workflow/Snakefile"], "step")}
+    assert {"prepare_held_out", "measure_likelihood", "fit_covariances"} <= rules
+    assert not {"measure_reference", "train_extractor", "sample", "join_parts", "score"} & rules
+    bounds = [f"results/tiny/digits/base/seed0/likelihood/ddpm-{covariance}-5.json" for covariance in ("fixed", "npr")]
+    assert refs(graph[maker(graph, "results/tiny/tables/table1.csv")], "object") == bounds
+    measuring = graph[maker(graph, bounds[0])]
+    assert refs(measuring, "object") == [f"#sha256-{sha('held-out')}", f"#sha256-{sha('digits/base/seed0', 'model')}"]
+    assert f"#sha256-{sha('bounds', 'ddpm-fixed-5')}" in refs(measuring, "result")
+    assert maker(graph, refs(measuring, "object")[0]) == "#job/digits/prepare_held_out"
 
 
 def test_it_tells_which_files_name_the_home_folder(tmp_path, monkeypatch, capsys):

@@ -22,7 +22,7 @@ from sadpm.config.loading import load_config
 from sadpm.running.files import read_json, sha256
 from sadpm.stages.archive import archive
 
-TABLES = {"table1": 16, "table2": 16, "table3": 2, "table4": 3}
+TABLES = {"table1": 16, "table2": 16, "table3": 2, "table4": 3, "table5": 4}
 PAGE = "Showing test on a page"
 FIGURES = ("figure1", "figure2", "figure3", "figure4", "figure5", "theory")
 
@@ -182,6 +182,35 @@ def test_rules_are_called_the_same_whatever_shares_a_job(finished):
     until = finished.planned("all", "--forceall", "--until", "sample")
     assert any(line.startswith("Sampling npr of base on digits") for line in until)
     assert not any(line.startswith(("Scoring", "Writing")) for line in until)
+
+
+def test_bounds_sample_nothing_and_samples_have_no_bounds(tmp_path):
+    def change(values):
+        values["datasets"]["digits"] |= {
+            "source": {"kind": "digits", "split": "train"}, "likelihood": {"num_images": 60, "split": "test"}
+        }  # fmt: skip
+
+    workflow = Workflow(tmp_path)
+    planned = workflow.planned("table5", config=variant(tmp_path, change))
+    assert planned == [
+        "Fitting analytic+npr+sn to base on digits, seed 0",
+        "Measuring the bounds fixed of base on digits, seed 0",
+        "Measuring the bounds npr of base on digits, seed 0",
+        "Preparing the images of digits",
+        "Preparing the test images of digits",
+        "Training base on digits, seed 0",
+        "Writing table5",
+    ]
+    others = workflow.planned("table1", "table2", "table3", "table4")
+    assert not [line for line in others if "bounds" in line or "test images" in line]
+
+
+def test_other_images_of_bounds_measure_bounds_again_and_no_more(finished, tmp_path):
+    def change(values):
+        values["datasets"]["digits"]["likelihood"]["num_images"] = 61
+
+    bounds = [f"Measuring the bounds {pack} of base on digits, seed 0" for pack in ("fixed", "npr")]
+    assert finished.planned("all", config=variant(tmp_path, change)) == [*bounds, PAGE, "Writing table5"]
 
 
 def test_samples_that_nothing_asks_for_are_told(tmp_path):

@@ -1,14 +1,14 @@
 """Verdicts on claims, from the scores, gaps and costs that they compare."""
 
 judging = lambda w: jobs.claims_job(CONFIG)
-CLAIMED = [cell for claim in CONFIG.claims.values() for cell in claim.cells(CONFIG.seeds)]
+CLAIMED = [(metric, claim.cells(CONFIG.seeds)) for claim in CONFIG.claims.values() for metric in claim.metrics]
 VERDICTS = [f"{ROOT}/claims.{form}" for form in ("csv", "tex", "md")] + [f"{ROOT}/claims-verdicts.csv"]
 
 
 rule claims:
     input:
-        scores=pack_files(CLAIMED, "scores/{pack}.json"),
-        influence=pack_files(CLAIMED, "scores/{pack}.influence.npz"),
+        scores=number_files(CLAIMED, "json"),
+        influence=number_files(CLAIMED, "influence.npz"),
         curves=[path for curves in judging(None).curves.values() for path in gap_files(curves)],
         record=again_unless(f"{ROOT}/claims.json", judging),
     output:

@@ -14,6 +14,7 @@ from snakemake.settings.types import RerunTrigger
 
 ROOT = CONFIG.root.as_posix()
 DATASET = f"{ROOT}/{{dataset}}"
+HELD_OUT = f"{DATASET}/data/held-out"
 RUN = f"{ROOT}/{{run}}"
 SAMPLES = f"{RUN}/samples/{{pack}}"
 PART = f"{SAMPLES}.part{{shard}}-of-{{shards}}"
@@ -25,6 +26,7 @@ LOG = f"{ROOT}/logs"
 BENCHMARK = f"{ROOT}/benchmarks"
 PACKS = grid.packs(CONFIG)
 TUNINGS = grid.tuning_packs(CONFIG)
+LIKELIHOOD_PACKS = grid.likelihood_packs(CONFIG)
 CELLS = grid.cells_by_run(CONFIG)
 THEORIES = [name for name, figure in CONFIG.figures.items() if "theorems" in figure.shows]
 
@@ -44,7 +46,7 @@ wildcard_constraints:
     fits=rf"({one_of(CONFIG.covariances)})(\+({one_of(CONFIG.covariances)}))*",
     dataset=one_of(CONFIG.datasets),
     run=runs_where(lambda dataset, model: True),
-    pack=one_of(sorted({pack for _, pack in [*PACKS, *TUNINGS]})),
+    pack=one_of(sorted({pack for _, pack in {**PACKS, **TUNINGS, **LIKELIHOOD_PACKS}})),
     start=r"\d+",
     num_images=r"\d+",
     table=one_of(CONFIG.tables),
@@ -143,15 +145,21 @@ def tuned_of(w):
     return pack_files(tuning_cells(CONFIG, cells_of(w)), "tuned/{pack}.json")
 
 
-def covariances_of(w):
-    """The files of fitted covariances that the cells need."""
-    return fitted_files(w.run, cells_of(w))
+def bounded_cells_of(w):
+    """The cells that share a job which measures their bounds."""
+    if (w.run, w.pack) not in LIKELIHOOD_PACKS:
+        raise WorkflowError(f"no table, figure or claim asks for bounds {w.pack!r} of {w.run}")
+    return LIKELIHOOD_PACKS[w.run, w.pack]
 
 
-def fitted_files(run, cells):
-    """The files of fitted covariances that some cells of a run need."""
-    needed = {grid.fit_of(CONFIG, cell.covariance) for cell in cells} - {None}
-    return sorted({f"{ROOT}/{run}/covariance/{passes_of(run)[name]}.safetensors" for name in needed})
+def covariances_of(cells):
+    """A function for the files of fitted covariances that the cells of a job need."""
+
+    def files(w):
+        needed = {grid.fit_of(CONFIG, cell.covariance) for cell in cells(w)} - {None}
+        return sorted({f"{ROOT}/{w.run}/covariance/{passes_of(w.run)[name]}.safetensors" for name in needed})
+
+    return files
 
 
 @cache
@@ -165,6 +173,12 @@ def pack_files(cells, name):
     """Files of the packs that hold these cells, each once."""
     places = {(cell.run, grid.pack_of(cell, CONFIG.samples_per_job)): None for cell in cells}
     return [f"{ROOT}/{run}/{name}".format(pack=pack) for run, pack in places]
+
+
+def number_files(asked, ending):
+    """Files with the numbers of metrics, given with their cells: of samples' scores, or of bounds."""
+    files = (pack_files(cells, f"{grid.folder_of(metric)}/{{pack}}.{ending}") for metric, cells in asked)
+    return list(dict.fromkeys(file for found in files for file in found))
 
 
 def gap_files(curves):

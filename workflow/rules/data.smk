@@ -1,6 +1,7 @@
 """Images, what looks at them, and the statistics of what it sees."""
 
 preparing = lambda w: jobs.DataJob(source=dataset_of(w).source)
+preparing_held_out = lambda w: jobs.DataJob(source=dataset_of(w).source.held_out())
 training_extractor = lambda w: jobs.ExtractorJob(extractor=dataset_of(w).extractor)
 measuring_reference = lambda w: jobs.reference_job(CONFIG, w.dataset)
 
@@ -33,6 +34,25 @@ rule prepare_data:
         f"{STAGES}.prepare_data"
         " --params {params.job:q} --images {output.images:q}"
         " --labels {output.labels:q} --description {output.description:q} 2> {log:q}"
+
+
+# After the images that are trained on: both may be downloaded into one folder.
+use rule prepare_data as prepare_held_out with:
+    input:
+        images=ancient(f"{DATASET}/data/images.npy"),
+        record=again_unless(f"{HELD_OUT}/dataset.json", preparing_held_out),
+    output:
+        images=f"{HELD_OUT}/images.npy",
+        labels=f"{HELD_OUT}/labels.npy",
+        description=f"{HELD_OUT}/dataset.json",
+    log:
+        f"{LOG}/{{dataset}}/prepare_held_out.log",
+    benchmark:
+        f"{BENCHMARK}/{{dataset}}/prepare_held_out.tsv"
+    params:
+        job=as_json(preparing_held_out),
+    message:
+        "Preparing the test images of {wildcards.dataset}"
 
 
 rule train_extractor:

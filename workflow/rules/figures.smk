@@ -4,6 +4,7 @@ drawing_figure = lambda w: jobs.figure_job(CONFIG, w.figure)
 
 # The input of those figures that show such things.
 shown = lambda what, files: lambda w: files(CONFIG.figures[w.figure]) if what in CONFIG.figures[w.figure].shows else []
+numbers_of = lambda figure: number_files([(metric, figure.cells(CONFIG.seeds)) for metric in figure.metrics], "json")
 of_packs = lambda name: lambda figure: pack_files(figure.cells(CONFIG.seeds), name)
 
 
@@ -12,7 +13,7 @@ rule figure:
         samples=shown("samples", of_packs("samples/{pack}.npy")),
         reports=shown("samples", of_packs("samples/{pack}.json")),
         data=shown("data", lambda figure: f"{ROOT}/{figure.dataset}/data/images.npy"),
-        scores=shown("scores", of_packs("scores/{pack}.json")),
+        scores=shown("scores", numbers_of),
         curves=shown("curves", lambda figure: gap_files(figure.curves(CONFIG.seeds))),
         theorems=lambda w: theory_files(w.figure),
         record=again_unless(f"{ROOT}/figures/{{figure}}.json", drawing_figure),

@@ -9,7 +9,7 @@ rule report:
         records=expand(f"{ROOT}/tables/{{table}}.json", table=TABLES)
         + expand(f"{ROOT}/figures/{{figure}}.json", figure=FIGURES),
         claims=[*VERDICTS, f"{ROOT}/claims.json"] if CONFIG.claims else [],
-        scores=pack_files(grid.scored_cells(CONFIG), "scores/{pack}.json"),
+        scores=number_files(grid.asked(CONFIG), "json"),
         trainings=expand(f"{ROOT}/{{run}}/training.json", run=showing(None).runs),
         plan=[path for path in [f"{ROOT}/plan.csv"] if Path(path).exists()],
         record=again_unless(f"{ROOT}/report.json", showing),

@@ -13,7 +13,7 @@ parts_of = lambda form: lambda w: expand(
 rule sample:
     input:
         model=MODEL,
-        covariances=covariances_of,
+        covariances=covariances_of(cells_of),
         tuned=tuned_of,
         record=again_unless(f"{SAMPLES}.json", sampling),
     output:
@@ -51,7 +51,7 @@ rule sample:
 use rule sample as sample_part with:
     input:
         model=MODEL,
-        covariances=covariances_of,
+        covariances=covariances_of(cells_of),
         tuned=tuned_of,
         record=again_unless(f"{PART}.json", sampling),
     output:

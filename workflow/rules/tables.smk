@@ -1,13 +1,14 @@
 """Tables: the long CSV is the truth, LaTeX and Markdown are rendered from it."""
 
 writing_table = lambda w: jobs.table_job(CONFIG, w.table)
+tabulated = lambda w: [(CONFIG.tables[w.table].metric, grid.table_cells(CONFIG, w.table))]
 tabulating_theory = lambda w: jobs.figure_job(CONFIG, w.theory)
 
 
 rule table:
     input:
-        scores=lambda w: pack_files(grid.table_cells(CONFIG, w.table), "scores/{pack}.json"),
-        influence=lambda w: pack_files(grid.table_cells(CONFIG, w.table), "scores/{pack}.influence.npz"),
+        scores=lambda w: number_files(tabulated(w), "json"),
+        influence=lambda w: number_files(tabulated(w), "influence.npz"),
         published=lambda w: published_values(),
         record=again_unless(f"{ROOT}/tables/{{table}}.json", writing_table),
     output:

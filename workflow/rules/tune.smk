@@ -6,7 +6,7 @@ tuning = lambda w: jobs.tune_job(CONFIG, tuning_cells_of(w))
 rule tune:
     input:
         model=MODEL,
-        covariances=lambda w: fitted_files(w.run, tuning_cells_of(w)),
+        covariances=covariances_of(tuning_cells_of),
         reference=lambda w: f"{ROOT}/{name_of_dataset(w)}/reference.npz",
         weights=extractor_of,
         images=measured_of,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sadpm.config.grid import all_cells, metrics_of, reference_errors
+from sadpm.config.grid import all_cells, measured_cells, metrics_of, reference_errors
 from sadpm.config.jobs import RULES
 from sadpm.config.tune_errors import tune_errors
 from sadpm.extractors import BY_FEATURES
@@ -66,9 +66,24 @@ def shape_errors(config: Config, dataset: str, shape: ImageShape) -> list[str]:
                 for key, asked in figure.images.items()
                 if asked > shape.number
             ]
+    errors += _likelihood_errors(config, dataset, shape)
     if config.datasets[dataset].reference is None and (reason := _too_few(config, dataset, shape.number)):
         errors.append(f"datasets.{dataset}.source: {reason}")
     return errors
+
+
+def _likelihood_errors(config: Config, dataset: str, shape: ImageShape | None) -> list[str]:
+    """A bound is the mean over no more images than there are; ``shape`` is that of the images to be trained on."""
+    asked = config.datasets[dataset].likelihood
+    if asked.split == "test":
+        others = config.datasets[dataset].source.held_out()
+        shape = None if others is None or others.is_read_for_its_shape else others.shape()
+    if shape is None or shape.number is None or asked.num_images <= shape.number:
+        return []
+    if all(cell.dataset != dataset for cell in measured_cells(config, "likelihood")):
+        return []
+    there = f"the {shape.number} images of the {asked.split} split of {dataset!r}"
+    return [f"datasets.{dataset}.likelihood.num_images: {asked.num_images} is above {there}"]
 
 
 def _sample_errors(config: Config, dataset: str) -> list[str]:

@@ -75,6 +75,13 @@ class HeadsConfig(Section):
     log_every: int = Field(100, ge=1)
 
 
+class LikelihoodConfig(Section):
+    """The images over which bounds in bits/dim are averaged: of those trained on, or of the source's test split."""
+
+    split: Literal["train", "test"] = "train"
+    num_images: int = Field(1_000, ge=2)
+
+
 class DatasetConfig(Section):
     """A data set with all that is fixed for it: network, training, heads, and how samples are scored."""
 
@@ -83,6 +90,7 @@ class DatasetConfig(Section):
     network: NetworkConfig
     training: TrainingConfig
     heads: HeadsConfig = HeadsConfig()
+    likelihood: LikelihoodConfig = Field(LikelihoodConfig(), exclude_if=lambda asked: asked == LikelihoodConfig())
     reference: ConfigPath | None = None
     num_samples: int = Field(50_000, ge=2)
     sampling_batch_size: int = Field(500, ge=50, multiple_of=50)
@@ -112,6 +120,15 @@ class DatasetConfig(Section):
             raise ValueError(
                 f"extractor: {self.extractor.kind!r} learns from labels; for {self.source.kind!r} use one of"
                 f" {', '.join(others)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _test_images_where_there_are_some(self) -> Self:
+        if self.likelihood.split == "test" and self.source.held_out() is None:
+            raise ValueError(
+                f"likelihood.split: 'test' needs images that are not trained on, and the source {self.source.kind!r} "
+                "has none as it is; 'cifar10' and 'celeba' have a test split, 'digits' has one with split: train"
             )
         return self
 

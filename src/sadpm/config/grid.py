@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sadpm.config.tuning import tuning_cells, tunings_of
 from sadpm.diffusion.timesteps import exact_timesteps
+from sadpm.kinds.section import OF_LIKELIHOOD
 
 if TYPE_CHECKING:
     from sadpm.config.claims import ClaimConfig
@@ -76,23 +77,41 @@ def all_cells(config: Config) -> list[Cell]:
     return sorted({cell for name in config.tables for cell in table_cells(config, name)}.union(*others))
 
 
-def scored_cells(config: Config) -> list[Cell]:
-    """The cells whose scores are asked for, each once: not those of which a figure shows samples alone."""
-    tables = [table_cells(config, name) for name in config.tables]
-    figures = [figure.cells(config.seeds) for figure in config.figures.values() if "scores" in figure.shows]
-    claims = [claim.cells(config.seeds) for claim in config.claims.values()]
-    return list(dict.fromkeys(cell for cells in tables + figures + claims for cell in cells))
+def asked(config: Config) -> Iterator[tuple[Metric, list[Cell]]]:
+    """The metric of each table, figure and claim, with the cells of which it shows or compares it."""
+    for name, table in config.tables.items():
+        yield table.metric, table_cells(config, name)
+    for section in (*config.figures.values(), *config.claims.values()):
+        for metric in section.metrics:
+            yield metric, section.cells(config.seeds)
+
+
+def folder_of(metric: Metric) -> str:
+    """The folder of a run in which the numbers of a metric lie, by packs."""
+    return "likelihood" if metric in OF_LIKELIHOOD else "scores"
+
+
+def measured_cells(config: Config, folder: str) -> list[Cell]:
+    """The cells whose numbers are asked for in one of the folders of :func:`folder_of`, each once."""
+    lists = (cells for metric, cells in asked(config) if folder_of(metric) == folder)
+    return list(dict.fromkeys(cell for cells in lists for cell in cells))
+
+
+def sampled_cells(config: Config) -> list[Cell]:
+    """The cells that are drawn, sorted: those with scores of samples, and those of which a figure shows samples."""
+    shown = [figure.cells(config.seeds) for figure in config.figures.values() if "samples" in figure.shows]
+    return sorted({*measured_cells(config, "scores")}.union(*shown))
 
 
 def metrics_of(config: Config, dataset: str) -> tuple[Metric, ...]:
-    """The metrics that a table, figure, claim or tuning asks for on a data set, and those that come free, sorted."""
+    """The metrics of samples that a table, figure, claim or tuning asks for on a data set, and those that come free."""
     free = set(config.datasets[dataset].extractor.free)
-    asked = [table.metric for table in config.tables.values() if any(dataset in grid.datasets for grid in table.grids)]
+    tables = [table.metric for table in config.tables.values() if any(dataset in grid.datasets for grid in table.grids)]
     drawn = [figure.metrics for figure in config.figures.values() if figure.is_about(dataset)]
     claimed = [claim.metrics for claim in config.claims.values() if dataset in claim.datasets]
-    found = free.union(asked, *drawn, *claimed)
+    found = free.union(tables, *drawn, *claimed) - OF_LIKELIHOOD
     if {entry.metric for entry in config.tune.values()} - found:
-        here = (cell for cell in all_cells(config) if cell.dataset == dataset)
+        here = (cell for cell in sampled_cells(config) if cell.dataset == dataset)
         found |= {tuning.entry.metric for cell in here for tuning in tunings_of(config, cell)}
     return tuple(sorted(found))
 
@@ -116,25 +135,29 @@ def pack_of(cell: Cell, samples_per_job: SamplesPerJob) -> str:
 def cells_by_run(config: Config) -> dict[str, list[Cell]]:
     """The sorted cells of each run, with those that are there for tuning alone."""
     found: dict[str, list[Cell]] = {}
-    cells = all_cells(config)
-    for cell in sorted({*cells, *tuning_cells(config, cells)}):
+    for cell in sorted({*all_cells(config), *tuning_cells(config, sampled_cells(config))}):
         found.setdefault(cell.run, []).append(cell)
     return found
 
 
 def packs(config: Config) -> dict[tuple[str, str], tuple[Cell, ...]]:
     """The sorted cells of each sampling job, by run and the job's name."""
-    return _packed(config, all_cells(config))
+    return _packed(config, sampled_cells(config))
 
 
 def tuning_packs(config: Config) -> dict[tuple[str, str], tuple[Cell, ...]]:
     """The sorted cells of each tuning job, by run and the job's name, which is that of a job that would draw them."""
-    return _packed(config, tuning_cells(config, all_cells(config)))
+    return _packed(config, tuning_cells(config, sampled_cells(config)))
+
+
+def likelihood_packs(config: Config) -> dict[tuple[str, str], tuple[Cell, ...]]:
+    """The sorted cells of each job that measures bounds, by run and the job's name; jobs are cut as for sampling."""
+    return _packed(config, measured_cells(config, "likelihood"))
 
 
 def _packed(config: Config, cells: Iterable[Cell]) -> dict[tuple[str, str], tuple[Cell, ...]]:
     found: dict[tuple[str, str], list[Cell]] = {}
-    for cell in cells:
+    for cell in sorted(cells):
         found.setdefault((cell.run, pack_of(cell, config.samples_per_job)), []).append(cell)
     return {place: tuple(packed) for place, packed in found.items()}
 
@@ -246,13 +269,18 @@ def cell_errors(config: Config, place: str, cells: Iterable[Cell], *metrics: Met
         recipe_name = config.covariances[cell.covariance].recipe
         recipe = config.recipes.get(recipe_name)
         extractor = config.datasets[cell.dataset].extractor
-        for metric in [metric for metric in metrics if metric not in extractor.labels]:
+        for metric in [metric for metric in metrics if metric not in {*extractor.labels, *OF_LIKELIHOOD}]:
             where = f"datasets.{cell.dataset}.extractor is {extractor.kind!r}"
             possible = ", ".join(extractor.labels)
             where = f"{where}, which gives {possible}"
             errors[f"{place}.metric: {metric!r} is not to be had: {where}"] = None
         if objection := config.samplers[cell.sampler].objection(config.covariances[cell.covariance].is_fitted):
             errors[f"{place}: sampler {cell.sampler!r}, covariance {cell.covariance!r}: {objection}"] = None
+        objection = config.samplers[cell.sampler].objection_to_bound()
+        if not objection and (tuned := tunings_of(config, cell)):
+            objection = f"{tuned[0].name!r} is tuned by samples, for a metric of theirs; use one that is not"
+        for metric in OF_LIKELIHOOD.intersection(metrics) if objection else ():
+            errors[f"{place}.metric: {metric!r} is not to be had of sampler {cell.sampler!r}: {objection}"] = None
         if not 1 <= cell.steps <= total:
             errors[f"{place}.steps: {cell.steps} is not from 1 to schedule.num_train_timesteps ({total})"] = None
         elif recipe is not None:
@@ -265,6 +293,9 @@ def cell_errors(config: Config, place: str, cells: Iterable[Cell], *metrics: Met
                 config.samplers[cell.sampler].divisors(levels)
             except ValueError as error:
                 errors[f"{place}: sampler {cell.sampler!r}, {cell.steps} steps: {error}"] = None
+            if OF_LIKELIHOOD.intersection(metrics) and config.schedule.kind == "jsd" and levels[-1] == total:
+                nothing = f"level {total} of the schedule 'jsd' keeps nothing of the image"
+                errors[f"{place}.steps: recipe {recipe_name!r}: {nothing}, so that there is no bound"] = None
     return list(errors)
 
 

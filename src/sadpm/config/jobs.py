@@ -7,7 +7,7 @@ the jobs whose argument changed and what follows from them, and a logged command
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -178,6 +178,26 @@ class ScoreJob(Section):
     metrics: tuple[Metric, ...] = ("fd",)
 
 
+class LikelihoodJob(Section):
+    """Measure the variational bound of several cells of one model, on images of a split; ``recipes`` are their names.
+
+    The recipes in the chains bound no last noise: that is for the eye, and a bound without it is another number.
+    """
+
+    schedule: ScheduleConfig
+    chains: tuple[Chain, ...]
+    recipes: tuple[str, ...]
+    split: Literal["train", "test"]
+    num_images: int
+    batch_size: int
+    seed: int
+
+    def batches(self) -> list[range]:
+        """Return which images are looked at together."""
+        starts = range(0, self.num_images, self.batch_size)
+        return [range(start, min(start + self.batch_size, self.num_images)) for start in starts]
+
+
 class GapJob(Section):
     """Measure the estimation gap of one model."""
 
@@ -259,6 +279,7 @@ class ArchiveJob(Section):
 
 RULES: dict[str, type[Section]] = {
     "prepare_data": DataJob,
+    "prepare_held_out": DataJob,
     "train_extractor": ExtractorJob,
     "measure_reference": ReferenceJob,
     "import_model": ImportJob,
@@ -269,6 +290,7 @@ RULES: dict[str, type[Section]] = {
     "sample_part": SampleJob,
     "join_parts": SampleJob,
     "score": ScoreJob,
+    "measure_likelihood": LikelihoodJob,
     "measure_gap": GapJob,
     "measure_theory": TheoryJob,
     "table": TableJob,
@@ -363,6 +385,23 @@ def score_job(config: Config, cells: Sequence[Cell]) -> ScoreJob:
         recipes=tuple(config.covariances[cell.covariance].recipe for cell in cells),
         extractor=dataset.extractor,
         metrics=metrics_of(config, cells[0].dataset),
+    )
+
+
+def likelihood_job(config: Config, cells: Sequence[Cell]) -> LikelihoodJob:
+    """The measuring of the bounds of several cells of one run."""
+    dataset = config.datasets[cells[0].dataset]
+    chains = [_chain(config, cell) for cell in cells]
+    recipes = [chain.recipe.model_copy(update={"max_variance_pixels": {}}) for chain in chains]
+    pairs = zip(chains, recipes, strict=True)
+    return LikelihoodJob(
+        schedule=config.schedule,
+        chains=tuple(chain.model_copy(update={"recipe": recipe}) for chain, recipe in pairs),
+        recipes=tuple(config.covariances[cell.covariance].recipe for cell in cells),
+        split=dataset.likelihood.split,
+        num_images=dataset.likelihood.num_images,
+        batch_size=dataset.sampling_batch_size,
+        seed=cells[0].seed,
     )
 
 

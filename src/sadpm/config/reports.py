@@ -10,13 +10,16 @@ from sadpm.config.grid import (
     Cell,
     GapCurve,
     cells_by_run,
+    folder_of,
+    likelihood_packs,
+    measured_cells,
     pack_of,
     packs,
     passes,
-    scored_cells,
     table_cells,
     tuning_packs,
 )
+from sadpm.kinds.section import Metric
 
 
 class Report(NamedTuple):
@@ -72,11 +75,13 @@ def reports(config: Config, made: Made = lambda run: ()) -> list[Report]:
     curves, theorems = _curves(config, "curves"), _curves(config, "theorems")
     cells = cells_by_run(config)
     runs = sorted({*cells, *(curve.run for curve in (*curves, *theorems))})
-    scored = dict.fromkeys(_pack(config, cell) for cell in scored_cells(config))
+    scored = dict.fromkeys(_pack(config, cell) for cell in measured_cells(config, "scores"))
     found = [report for name in sorted({run.split("/")[0] for run in runs}) for report in _of_dataset(config, name)]
-    tunings = tuning_packs(config)
+    tunings, bounded = tuning_packs(config), likelihood_packs(config)
     needed = {run.split("/")[0] for run, _ in (*scored, *tunings)}
-    found = [report for report in found if report.rule == "prepare_data" or report.about in needed]
+    held_out = {run.split("/")[0] for run, _ in bounded if _is_held_out(config, run)}
+    needed_by = {"prepare_data": {report.about for report in found}, "prepare_held_out": held_out}
+    found = [report for report in found if report.about in needed_by.get(report.rule, needed)]
     for run in runs:
         found.append(_training(config, run))
         fitted = passes(config, cells[run], made(run)) if run in cells else {}
@@ -84,6 +89,7 @@ def reports(config: Config, made: Made = lambda run: ()) -> list[Report]:
     found += [Report("tune", run, f"{run}/tuned/{pack}.json", f"{run}/tune-{pack}", pack) for run, pack in tunings]
     found += [_samples(config, run, pack) for run, pack in packs(config)]
     found += [Report("score", run, _scores(run, pack), f"{run}/score-{pack}", pack) for run, pack in sorted(scored)]
+    found += [_bounds(run, pack) for run, pack in bounded]
     for curve in curves:
         log = f"{curve.run}/measure_gap-start{curve.start}-images{curve.num_images}"
         found.append(Report("measure_gap", curve.run, f"{_gap(curve)}.json", log, files=(f"{_gap(curve)}.csv",)))
@@ -117,15 +123,9 @@ def _pack(config: Config, cell: Cell) -> tuple[str, str]:
     return cell.run, pack_of(cell, config.samples_per_job)
 
 
-def _scored_cells(config: Config, name: str) -> list[Cell]:
-    if name in config.tables:
-        return table_cells(config, name)
-    figure = config.figures[name]
-    return figure.cells(config.seeds) if "scores" in figure.shows else []
-
-
 def _of_dataset(config: Config, dataset: str) -> Iterator[Report]:
     yield Report("prepare_data", dataset, f"{dataset}/data/dataset.json", f"{dataset}/prepare_data")
+    yield Report("prepare_held_out", dataset, f"{dataset}/data/held-out/dataset.json", f"{dataset}/prepare_held_out")
     if config.datasets[dataset].extractor.is_trained:
         weights = (f"{dataset}/extractor.safetensors",)
         path, log = f"{dataset}/extractor.json", f"{dataset}/train_extractor"
@@ -158,9 +158,24 @@ def _scores(run: str, pack: str) -> str:
     return f"{run}/scores/{pack}.json"
 
 
+def _bounds(run: str, pack: str) -> Report:
+    return Report("measure_likelihood", run, f"{run}/likelihood/{pack}.json", f"{run}/measure_likelihood-{pack}", pack)
+
+
+def _is_held_out(config: Config, run: str) -> bool:
+    return config.datasets[run.split("/")[0]].likelihood.split == "test"
+
+
+def _numbers(config: Config, metric: Metric, cell: Cell) -> str:
+    """The file that has a metric's number of a cell."""
+    run, pack = _pack(config, cell)
+    return f"{run}/{folder_of(metric)}/{pack}.json"
+
+
 def _table(config: Config, name: str) -> Report:
     place = f"tables/{name}"
-    reads = dict.fromkeys(_scores(*_pack(config, cell)) for cell in table_cells(config, name))
+    metric = config.tables[name].metric
+    reads = dict.fromkeys(_numbers(config, metric, cell) for cell in table_cells(config, name))
     files = tuple(f"{place}.{form}" for form in ("csv", "md", "tex"))
     return Report("table", name, f"{place}.json", place, files=files, reads=tuple(reads))
 
@@ -175,7 +190,7 @@ def _theory_table(config: Config, name: str) -> Report:
 def _figure(config: Config, name: str) -> Report:
     place, figure = f"figures/{name}", config.figures[name]
     cells, curves = figure.cells(config.seeds), figure.curves(config.seeds)
-    reads = [_scores(*_pack(config, cell)) for cell in _scored_cells(config, name)]
+    reads = [_numbers(config, metric, cell) for metric in figure.metrics for cell in cells]
     if "samples" in figure.shows:
         reads += ["{}/samples/{}.json".format(*_pack(config, cell)) for cell in cells]
     if "data" in figure.shows:

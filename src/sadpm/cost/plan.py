@@ -13,10 +13,12 @@ from sadpm.config.datasets import NetworkConfig
 from sadpm.config.experiment import Config
 from sadpm.config.jobs import (
     RULES,
+    Chain,
     CovarianceJob,
     DataJob,
     GapJob,
     ImportJob,
+    LikelihoodJob,
     ReferenceJob,
     SampleJob,
     ScoreJob,
@@ -116,8 +118,10 @@ def plan_rows(config: Config, outputs: Sequence[Job], throughput: Throughput) ->
         ConfigError: a network does not fit its images.
     """
     jobs = closure(outputs)
-    shapes = {job.dataset: job.told.source.shape() for job in jobs if isinstance(job.told, DataJob)}
-    costs = {job: _cost(job, shapes.get(job.dataset), throughput) for job in jobs}
+    sources = {job: job.told.source for job in jobs if isinstance(job.told, DataJob)}
+    shapes = {job.dataset: source.shape() for job, source in sources.items() if job.rule == "prepare_data"}
+    own = {job: source.shape() for job, source in sources.items()}
+    costs = {job: _cost(job, own.get(job, shapes.get(job.dataset)), throughput) for job in jobs}
     rules, datasets = [*RULES], [*config.datasets, ""]
     rows = []
     targets = {job.output: [other for other in outputs if other.output == job.output] for job in outputs}
@@ -179,13 +183,17 @@ def _work(job: Job, shape: ImageShape | None) -> _Work:
             return _Work(calls, calls * _unet(job, shape).flops, trained, stored)
         case TuneJob() as told:
             drawn = [told.drawing(search, value) for search in told.searches for value in search.grid]
-            works = [_sampling(job, drawing, shape) for drawing in drawn]
+            works = [_chains(job, drawing.chains, drawing.num_samples, shape) for drawing in drawn]
             works += [_looking(told, len(s.grid) * s.num_samples, {s.metric}) for s in told.searches]
             return _Work(sum(work.calls for work in works), sum(work.forward for work in works))
         case SampleJob() as told:
             count = sum(map(len, told.batches()))
             kept = len(told.chains) * count * image if job.rule != "sample_part" else 0
-            return _Work(bytes=kept) if job.rule == "join_parts" else _sampling(job, told, shape)._replace(bytes=kept)
+            if job.rule == "join_parts":
+                return _Work(bytes=kept)
+            return _chains(job, told.chains, count, shape)._replace(bytes=kept)
+        case LikelihoodJob(chains=chains, num_images=num_images):
+            return _chains(job, chains, num_images, shape)
         case TheoryJob(start=start, num_images=num_images, schedule=schedule):
             calls = (start - 1 + schedule.num_train_timesteps - 1) * num_images
             return _Work(calls, calls * _unet(job, shape).flops)
@@ -200,10 +208,10 @@ def _work(job: Job, shape: ImageShape | None) -> _Work:
     return _Work()
 
 
-def _sampling(job: Job, told: SampleJob, shape: ImageShape | None) -> _Work:
-    """A covariance's heads add their own pass to each of the network's."""
-    count, unet, work = sum(map(len, told.batches())), _unet(job, shape), _Work()
-    for chain in told.chains:
+def _chains(job: Job, chains: Iterable[Chain], count: int, shape: ImageShape | None) -> _Work:
+    """Some chains for so many images each; a covariance's heads add their own pass to each of the network's."""
+    unet, work = _unet(job, shape), _Work()
+    for chain in chains:
         heads = chain.covariance.heads
         each = unet.flops + (heads * _head(job, shape).flops if heads else 0)
         work = _Work(work.calls + count * chain.steps, work.forward + count * chain.steps * each)

@@ -7,7 +7,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from sadpm.diffusion.samplers import DDPMStep, DrawNoise, Predict
+from sadpm.diffusion.samplers import DrawNoise, Predict, Step
 from sadpm.diffusion.schedule import NoiseSchedule
 
 HALF_GREY_LEVEL = 1 / 255
@@ -15,7 +15,7 @@ SMALLEST_PROBABILITY = 1e-12
 
 
 def variational_bound(
-    predict: Predict, x0: Tensor, levels: Sequence[int], schedule: NoiseSchedule, step: DDPMStep, draw_noise: DrawNoise
+    predict: Predict, x0: Tensor, levels: Sequence[int], schedule: NoiseSchedule, step: Step, draw_noise: DrawNoise
 ) -> Tensor:
     """Return the terms of the bound in nats, summed over pixels, shape (K + 1, B) for K levels.
 
@@ -35,17 +35,35 @@ def variational_bound(
     """
     if any(lower == upper for lower, upper in pairwise(levels)):
         raise ValueError("the variational bound needs different levels: a repeated one has no transition")
-    terms = [_prior_term(schedule, x0, levels[-1])]
+    terms = [prior_term(schedule, x0, levels[-1])]
     for j, (t, s) in enumerate(pairwise([*reversed(levels), 0])):
-        x = schedule.alphas_cumprod[t].sqrt() * x0 + schedule.betas_cumprod[t].sqrt() * draw_noise(j)
-        model = step(schedule, x, predict(x, t), s, t)
-        if s > 0:
-            of_x0, of_xt = schedule.posterior_coefficients(s, t)
-            term = _gaussian_kl(of_x0 * x0 + of_xt * x, schedule.posterior_variance(s, t), model.mean, model.variance)
-        else:
-            term = -_log_probability_of_grey_level(x0, model.mean, schedule.posterior_variance(1, 2).sqrt())
-        terms.append(term)
-    return torch.stack([term.expand_as(x0).flatten(1).sum(1) for term in reversed(terms)])
+        terms.append(transition_term(predict, x0, s, t, schedule, step, draw_noise(j)))
+    return torch.stack(terms[::-1])
+
+
+def prior_term(schedule: NoiseSchedule, x0: Tensor, t: int) -> Tensor:
+    """Return KL(q(x_t | x_0) || N(0, 1)) at the highest level t of a chain, in nats, (B,)."""
+    one = torch.ones((), dtype=x0.dtype)
+    mean = schedule.alphas_cumprod[t].sqrt() * x0
+    return _summed(_gaussian_kl(mean, schedule.betas_cumprod[t], 0 * one, one), x0)
+
+
+def transition_term(
+    predict: Predict, x0: Tensor, s: int, t: int, schedule: NoiseSchedule, step: Step, noise: Tensor
+) -> Tensor:
+    """Return what the step from level t to s < t adds to the bound, in nats, (B,); for s = 0 the reconstruction.
+
+    Terms need nothing of each other, so that a bound can be gone on with at any of them. See
+    :func:`variational_bound`; ``noise`` makes x_t of x_0.
+    """
+    x = schedule.alphas_cumprod[t].sqrt() * x0 + schedule.betas_cumprod[t].sqrt() * noise
+    model = step(schedule, x, predict(x, t), s, t)
+    if s == 0:
+        std = schedule.posterior_variance(1, 2).sqrt()
+        return _summed(-_log_probability_of_grey_level(x0, model.mean, std), x0)
+    of_x0, of_xt = schedule.posterior_coefficients(s, t)
+    mean, variance = of_x0 * x0 + of_xt * x, schedule.posterior_variance(s, t)
+    return _summed(_gaussian_kl(mean, variance, model.mean, model.variance), x0)
 
 
 def bits_per_dimension(terms: Tensor, data_dim: int) -> Tensor:
@@ -53,9 +71,9 @@ def bits_per_dimension(terms: Tensor, data_dim: int) -> Tensor:
     return terms.sum(0).mean() / (data_dim * math.log(2))
 
 
-def _prior_term(schedule: NoiseSchedule, x0: Tensor, t: int) -> Tensor:
-    one = torch.ones((), dtype=x0.dtype)
-    return _gaussian_kl(schedule.alphas_cumprod[t].sqrt() * x0, schedule.betas_cumprod[t], 0 * one, one)
+def _summed(term: Tensor, x0: Tensor) -> Tensor:
+    """Sum over the pixels of each image: (B, C, H, W) or what broadcasts to it -> (B,)."""
+    return term.expand_as(x0).flatten(1).sum(1)
 
 
 def _gaussian_kl(mean_1: Tensor, variance_1: Tensor, mean_2: Tensor, variance_2: Tensor) -> Tensor:

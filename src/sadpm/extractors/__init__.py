@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, get_args
 from pydantic import BeforeValidator, SerializeAsAny
 
 from sadpm.kinds import Axis, Kind
-from sadpm.kinds.section import Metric
+from sadpm.kinds.section import OF_LIKELIHOOD, Metric
 from sadpm.running.files import UserError
 
 if TYPE_CHECKING:
@@ -53,8 +53,9 @@ class Extractor(Kind):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **settings: Any) -> None:
-        if unknown := {*getattr(cls, "labels", ())}.difference(get_args(Metric)):
-            raise TypeError(f"labels: no metric {', '.join(sorted(unknown))}; there are {', '.join(get_args(Metric))}")
+        known = [metric for metric in get_args(Metric) if metric not in OF_LIKELIHOOD]
+        if unknown := {*getattr(cls, "labels", ())}.difference(known):
+            raise TypeError(f"labels: no metric {', '.join(sorted(unknown))}; there are {', '.join(known)}")
 
     @property
     def flops(self) -> int:

@@ -14,8 +14,11 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 SamplerName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._]*$")]
-Metric = Literal["fd", "is", "kid", "precision", "recall"]
+Metric = Literal["fd", "is", "kid", "precision", "recall", "bpd"]
 SamplesPerJob = Literal["cell", "row", "covariance", "model"]
+
+OF_LIKELIHOOD: frozenset[Metric] = frozenset({"bpd"})
+"""Metrics of real images under a chain, measured by jobs of their own; others are an extractor's, of samples."""
 
 # A table's CSV holds seeds as 64-bit integers, and names of files hold their digits alone.
 Seed = Annotated[int, Field(ge=0, lt=2**63)]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pandas import DataFrame, Series
 
 from sadpm.config.outputs import Cost
+from sadpm.kinds.section import OF_LIKELIHOOD
 from sadpm.report.long_table import AXES, BETTER, BLOCK
 from sadpm.report.wide_table import wide_table
 
@@ -57,6 +58,8 @@ def label(labels: Labels, axis: str, name: object) -> str:
 
 def _images(rows: DataFrame) -> str:
     real = rows["reference_n"].dropna()
+    if rows["metric"].iloc[0] in OF_LIKELIHOOD:
+        return f"{rows['n'].iloc[0]:,} of {int(real.iloc[0]):,} real"
     return f"{rows['n'].iloc[0]:,} generated" + (f" and {int(real.iloc[0]):,} real" if len(real) else "")
 
 
@@ -123,10 +126,13 @@ def _bold(frame: DataFrame) -> list[str]:
 
 
 def _costs(frame: DataFrame, costs: Sequence[Cost]) -> str:
+    words = dict(COSTS_IN_WORDS)
+    if frame["metric"].iloc[0] in OF_LIKELIHOOD:
+        words["seconds"] = "seconds are those of measuring the bounds of all columns"
     beside: dict[Cost, str] = {"seconds": f" ({', '.join(frame['device'].unique())})"}
     if frame["images_seen"].isna().any():
         beside["images_seen"] = " (a dash: weights from elsewhere)"
-    return f"Costs: {'; '.join(COSTS_IN_WORDS[cost] + beside.get(cost, '') for cost in costs)}"
+    return f"Costs: {'; '.join(words[cost] + beside.get(cost, '') for cost in costs)}"
 
 
 def _tuned(frame: DataFrame, labels: Labels) -> list[str]:

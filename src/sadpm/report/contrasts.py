@@ -27,13 +27,14 @@ class Scored:
     """Scores by cell, each with the file of the influence values behind it.
 
     Attributes:
-        scores: what a score file says of each cell.
-        influence: by cell, float32 arrays (n,) named ``<cell.draw>/<metric>``. They are read when they are needed:
-            those of a large grid don't fit into the memory of a small job. A cell without a file has none.
+        scores: what score files say of each cell; where two measured it by different metrics, the latter of both.
+        influence: by cell and metric, files with float32 arrays (n,) named ``<cell.draw>/<metric>``. They are read when
+            they are needed: those of a large grid don't fit into the memory of a small job. A metric without a file
+            has none.
     """
 
     scores: Mapping[Cell, Mapping[str, Any]]
-    influence: Mapping[Cell, Path]
+    influence: Mapping[tuple[Cell, str], Path]
 
     @classmethod
     def load(cls, scores: Sequence[Path], influence: Sequence[Path]) -> Scored:
@@ -45,7 +46,7 @@ class Scored:
         if len(scores) != len(influence):
             raise UserError(f"{len(influence)} files of influence values given for {len(scores)} files of scores")
         found: dict[Cell, Mapping[str, Any]] = {}
-        files: dict[Cell, Path] = {}
+        files: dict[tuple[Cell, str], Path] = {}
         for path, beside in zip(scores, influence, strict=True):
             cells = {Cell(**score["cell"]): score for score in entries(path, "scores")}
             try:
@@ -54,8 +55,10 @@ class Scored:
                 raise UserError(f"{path}: does not say which influence values belong to it; {AGAIN}") from None
             if sha256(beside) != expected:
                 raise UserError(f"{beside}: not the influence values that {path} was written with; {AGAIN}")
-            found |= cells
-            files |= dict.fromkeys(cells, beside)
+            for cell, score in cells.items():
+                before = found.get(cell, {}).get("metrics", {})
+                found[cell] = {**score, "metrics": {**before, **score["metrics"]}}
+                files |= dict.fromkeys(((cell, metric) for metric in score["metrics"]), beside)
         return cls(found, files)
 
     def value(self, cell: Cell, metric: str) -> float:
@@ -104,7 +107,7 @@ class Scored:
 
     def _influence(self, cell: Cell, metric: str) -> NDArray[np.float64] | None:
         """The influence values (n,) of a score, None where there are none."""
-        path, name = self.influence.get(cell), f"{cell.draw}/{metric}"
+        path, name = self.influence.get((cell, metric)), f"{cell.draw}/{metric}"
         if path is None:
             return None
         try:

@@ -20,13 +20,13 @@ def inputs_of(report: Report, content: Mapping[str, Any]) -> dict[Key, str]:
     """Return the hashes of what a job has read, as far as its report has them."""
     found = {}
     for name, sha256 in content["provenance"]["inputs"].items():
-        of_dataset = name in ("images", "reference", "published")
+        of_dataset = name in ("images", "held_out", "reference", "published")
         key = report.dataset if of_dataset else report.about, name
         if name.startswith("tuned "):  # perhaps of another run
             _, run, pack = name.split(" ")
             key = run, f"tuned {pack}"
         found[key] = sha256
-    for score in content.get("scores", ()):
+    for score in content["scores"] if report.rule == "score" else ():
         found[report.about, f"samples {Cell(**score['cell']).draw}"] = score["provenance"]["inputs"]["samples"]
     return found
 
@@ -36,6 +36,8 @@ def outputs_of(report: Report, content: Mapping[str, Any]) -> dict[Key, str | No
     match report.rule:
         case "prepare_data":
             return {(report.about, "images"): content["sha256"]}
+        case "prepare_held_out":
+            return {(report.about, "held_out"): content["sha256"]}
         case "train" | "import_model":
             return {(report.about, "model"): None}
         case "fit_covariances":
@@ -49,6 +51,8 @@ def outputs_of(report: Report, content: Mapping[str, Any]) -> dict[Key, str | No
             return {(report.about, f"samples {draw}"): sha256 for draw, sha256 in draws.items()}
         case "score" if "influence" in content:
             return {(report.about, f"influence {report.name}"): content["influence"]["sha256"]}
+        case "measure_likelihood":
+            return {(report.about, f"influence of bounds {report.name}"): content["influence"]["sha256"]}
     return {}
 
 

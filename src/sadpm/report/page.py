@@ -124,8 +124,11 @@ def alternative_text(figure: Content, labels: Mapping[str, Mapping[str, str]]) -
 def commands(file: str, score: Content, training: Content) -> Commands:
     """Return how a file of scores was made, from its own record and that of its model."""
     made, trained = score["provenance"], training["provenance"]["job"]
-    drawn = made["sampling"]["job"]
-    jobs = {"import_model" if "checkpoint" in trained else "train": trained, "sample": drawn, "score": made["job"]}
+    jobs = {"import_model" if "checkpoint" in trained else "train": trained}
+    if "sampling" in made:
+        jobs |= {"sample": made["sampling"]["job"], "score": made["job"]}
+    else:
+        jobs |= {"measure_likelihood": made["job"]}
     return Commands(file, [(stage, stage_command(stage, job)) for stage, job in jobs.items()])
 
 
@@ -144,8 +147,10 @@ def versions(scores: Iterable[Content], trainings: Iterable[Content]) -> list[Ve
     for score in scores:
         made = score["provenance"]
         counts.update({("code of scores", made["code"]), ("Python of scores", made["python"])})
-        counts.update({("code of samples", made["sampling"]["code"])})
-        counts.update({("device of samples", cell["device"]) for cell in score["scores"]})
+        if "sampling" in made:
+            counts.update({("code of samples", made["sampling"]["code"])})
+        what = "device of samples" if "sampling" in made else "device of bounds"
+        counts.update({(what, cell["device"]) for cell in score["scores"]})
     return [Version(*place, count) for place, count in sorted(counts.items())]
 
 

@@ -34,6 +34,10 @@ class Sheet:
             raise ValueError("its rows differ in length")
         return cls(header, rows)
 
+    def column(self, name: str) -> list[str]:
+        """Return the texts of a column; none where there is no such column."""
+        return [row[self.columns.index(name)] for row in self.rows if name in self.columns]
+
 
 class Number(NamedTuple):
     """A number of a table as printed, the rows of the long table behind it, and how sure it is, in words."""

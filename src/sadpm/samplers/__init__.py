@@ -81,6 +81,17 @@ class Sampler(Kind):
         """Return why the sampler can't be run with a covariance (``optimal``), or without one; None if it can."""
         return None
 
+    def objection_to_bound(self) -> str | None:
+        """Return why its chains have no bound in bits/dim; None for a :class:`OneStep` of which it can be computed.
+
+        The bound (:mod:`sadpm.diffusion.likelihood`) compares each ``step`` of the chain, which must be a Gaussian
+        with a variance, with DDPM's posterior q(x_s | x_t, x_0).
+        """
+        return (
+            f"{self.kind!r} is no chain of DDPM's Gaussian steps, which the variational bound is made of; choose a "
+            "sampler of kind 'ddpm'"
+        )
+
 
 SAMPLERS: Axis[Sampler] = Axis(Sampler)  # type: ignore[type-abstract]
 SamplerSection = Annotated[SerializeAsAny[Sampler], BeforeValidator(SAMPLERS.parse)]

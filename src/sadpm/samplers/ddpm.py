@@ -28,3 +28,7 @@ class DDPM(OneStep):
     def objection(self, optimal: bool) -> str | None:
         """Return that a covariance would replace the large variance."""
         return "variance is 'large', which a covariance would replace" if optimal and self.variance == "large" else None
+
+    def objection_to_bound(self) -> str | None:
+        """Return nothing: each step is the posterior at the predicted x_0."""
+        return None

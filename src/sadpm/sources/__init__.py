@@ -63,6 +63,10 @@ class Source(Kind):
         """Return what must be there before the images can be read; None where the source brings or fetches its own."""
         return None
 
+    def held_out(self) -> Source | None:
+        """Return the source of images like these that are not among them, a test split; None where there is none."""
+        return None
+
 
 SOURCES: Axis[Source] = Axis(Source)  # type: ignore[type-abstract]
 SourceSection = Annotated[SerializeAsAny[Source], BeforeValidator(SOURCES.parse)]

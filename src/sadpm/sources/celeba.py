@@ -20,7 +20,7 @@ class CelebA(Source):
     kind: Literal["celeba"] = "celeba"
     root: ConfigPath = "data/celeba"
     download: bool = True
-    split: Literal["train", "train+val"] = "train"
+    split: Literal["train", "train+val", "test"] = "train"
     size: int = Field(64, ge=1)
 
     def open(self) -> ImageStream:
@@ -31,8 +31,12 @@ class CelebA(Source):
 
     def shape(self) -> ImageShape:
         """Return the shape that the images will have."""
-        return ImageShape(162_770 if self.split == "train" else 182_637, self.size, 3)
+        return ImageShape({"train": 162_770, "train+val": 182_637, "test": 19_962}[self.split], self.size, 3)
 
     def file(self) -> SourceFile | None:
         """Return torchvision's folder, where it is not fetched."""
         return None if self.download else SourceFile("root", self.root, "folder")
+
+    def held_out(self) -> Source | None:
+        """Return the test split, unless this is it."""
+        return None if self.split == "test" else self.model_copy(update={"split": "test"})

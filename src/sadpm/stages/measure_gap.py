@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sadpm.config.jobs import GapJob
+from sadpm.config.jobs import GapJob, LikelihoodJob
 from sadpm.diffusion.gap import GapStep, estimation_gap
 from sadpm.diffusion.schedule import NoiseSchedule
 from sadpm.networks.predictor import Predictor, load_network
@@ -41,12 +41,12 @@ def measure_gap(params: GapJob, images: Path, model: Path, curve: Path, report: 
     write_json(report, {**facts, "provenance": provenance(params, images=images, model=model)})
 
 
-def choose_images(params: GapJob, images: Path) -> Tensor:
-    """Return the same random images for every model, (num_images, C, H, W) in [-1, 1]."""
+def choose_images(params: GapJob | LikelihoodJob, images: Path, stream: str = "gap-images") -> Tensor:
+    """Return the same random images for every model, (num_images, C, H, W) in [-1, 1]; others for each seed."""
     pixels = load_pixels(images)
     if params.num_images > len(pixels):
         raise UserError(f"num_images: {params.num_images} asked for, and the data set has {len(pixels)}")
-    chosen = torch.randperm(len(pixels), generator=generator(params.seed, "gap-images", 0))[: params.num_images]
+    chosen = torch.randperm(len(pixels), generator=generator(params.seed, stream, 0))[: params.num_images]
     return to_model_range(torch.from_numpy(np.array(pixels[chosen.numpy()]))).movedim(-1, 1)
 
 

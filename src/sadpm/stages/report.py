@@ -7,12 +7,13 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from sadpm.config.grid import Cell, pack_of
+from sadpm.config.grid import Cell, folder_of, pack_of
 from sadpm.config.jobs import PageJob
+from sadpm.kinds.section import Metric
 from sadpm.report.costs import by_rule, measured_jobs, read_plan, total
-from sadpm.report.flow import draw
+from sadpm.report.flow import MAKERS, draw
 from sadpm.report.page import (
     FigureView,
     File,
@@ -48,28 +49,41 @@ def gather(params: PageJob, results: Path, folder: Path, plan: Sequence[Path]) -
         {name: record(results / kind / f"{name}.json", JOB)["provenance"]["job"] for name in names}
         for kind, names in (("tables", params.tables), ("figures", params.figures))
     )
-    drawn = [job for job in figures.values() if job["figure"]["kind"] == "quality"]
-    cells = {Cell(**cell): None for job in [*tables.values(), *drawn] for cell in job["cells"]}
-    names = {cell: f"{cell.run}/scores/{pack_of(cell, params.samples_per_job)}.json" for cell in cells}
-    runs = {name: cell.run for cell, name in names.items()}
-    scores = {name: record(results / name, JOB, "scores", "provenance.sampling.job") for name in runs}
+    drawn = [(job, job["figure"]["metric"]) for job in figures.values() if job["figure"]["kind"] == "quality"]
+    shown = [*((job, job["metric"]) for job in tables.values()), *drawn]
+    cells = {(folder_of(metric), Cell(**cell)): None for job, metric in shown for cell in job["cells"]}
+    names = {
+        (folder, cell): f"{cell.run}/{folder}/{pack_of(cell, params.samples_per_job)}.json" for folder, cell in cells
+    }
+    runs = {name: cell.run for (_, cell), name in names.items()}
+    needed = {"scores": (JOB, "scores", "provenance.sampling.job"), "likelihood": (JOB, "scores")}
+    scores = {name: record(results / name, *needed[Path(name).parent.name]) for name in runs}
     trainings = {run: record(results / run / "training.json", JOB) for run in params.runs}
     places = {name: place for place, name in enumerate(scores)}
-    made_by = {cell: places[name] for cell, name in names.items()}
+    made_by = {place: places[name] for place, name in names.items()}
     jobs = measured_jobs(results / "benchmarks", params.runs, params.tables, params.figures)
     planned = read_plan(plan[0]) if plan else {}
+    verdicts, contrasts = (sheet(results / f"claims{end}.csv") if params.claims else None for end in ("-verdicts", ""))
+    metrics = {"table": [job["metric"] for job in tables.values()], "figure": [metric for _, metric in drawn]}
+    metrics["claims"] = contrasts.column("metric") if contrasts else []
+    edges = {
+        (MAKERS[folder_of(metric)], rule)
+        for rule, asked in metrics.items()
+        for metric in asked
+        if metric in get_args(Metric)  # and not a gap, or what training saw
+    }
     kinds = [(job["figure"]["kind"], job["figure"].get("dataset", "")) for job in figures.values()]
     return Page(
         experiment=params.experiment,
         version=code_version(),
-        verdicts=sheet(results / "claims-verdicts.csv") if params.claims else None,
-        contrasts=sheet(results / "claims.csv") if params.claims else None,
+        verdicts=verdicts,
+        contrasts=contrasts,
         tables=[table_of(results / f"tables/{name}.csv", job, made_by) for name, job in tables.items()],
         figures=[figure_of(results / f"figures/{name}.png", job) for name, job in figures.items()],
         theory=[(Path(name).stem, sheet(results / name)) for name in params.theory],
         costs=[*by_rule(jobs, planned), total(jobs, planned)] if jobs or planned else [],
         device_of_plan=device_of(planned),
-        drawing=draw(jobs, kinds) if jobs else None,
+        drawing=draw(jobs, kinds, edges) if jobs else None,
         versions=versions(scores.values(), trainings.values()),
         commands=[commands(f"{params.root}/{name}", scores[name], trainings[run]) for name, run in runs.items()],
         files=[file_of(path, folder) for path in downloads(params, results, plan)],
@@ -92,11 +106,12 @@ def record(path: Path, *needed: str) -> dict[str, Any]:
     return content
 
 
-def table_of(path: Path, job: dict[str, Any], made_by: Mapping[Cell, int]) -> TableView:
-    """Read a table."""
-    markdown = path.with_suffix(".md")
+def table_of(path: Path, job: dict[str, Any], made_by: Mapping[tuple[str, Cell], int]) -> TableView:
+    """Read a table; ``made_by`` is the place of the commands by the folder of its metric and the cell."""
+    markdown, own = path.with_suffix(".md"), folder_of(job["metric"])
+    commands = {cell: place for (folder, cell), place in made_by.items() if folder == own}
     try:
-        return table_view(path.stem, job["title"], read(markdown).decode(), read(path).decode(), made_by)
+        return table_view(path.stem, job["title"], read(markdown).decode(), read(path).decode(), commands)
     except (ValueError, KeyError) as error:
         raise UserError(
             f"{path}: not the table that {markdown} shows ({error}); delete both to have them made again"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,15 +12,22 @@ from sadpm.sources.reading.stream import ImageStream
 PATCH_SIZE = 8
 
 
-def handwritten_digits() -> ImageStream:
-    """Return scikit-learn's 1,797 grey images of handwritten digits, 8x8, with their labels."""
+def handwritten_digits(split: Literal["all", "train", "test"] = "all") -> ImageStream:
+    """Return scikit-learn's 1,797 grey images of handwritten digits, 8x8, with their labels, or a split of them.
+
+    Each fifth image, from the fifth on, is one of the test split: the data set comes without splits, and its writers
+    come one after the other.
+    """
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
     pixels = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[..., None]
     names = tuple(str(digit) for digit in bunch.target_names)
-    description = "UCI handwritten digits (scikit-learn), 8x8, grey"
-    return _in_memory(pixels, bunch.target.astype(np.int64), names, description)
+    fifth = np.arange(len(pixels)) % 5 == 4
+    chosen = {"all": fifth | ~fifth, "train": ~fifth, "test": fifth}[split]
+    which = {"all": "", "train": ", all but each fifth", "test": ", each fifth"}[split]
+    description = f"UCI handwritten digits (scikit-learn), 8x8, grey{which}"
+    return _in_memory(pixels[chosen], bunch.target.astype(np.int64)[chosen], names, description)
 
 
 def photograph_patches() -> ImageStream:

@@ -23,8 +23,8 @@ PARTITION = "list_eval_partition.txt"
 ALIGNED = "img_align_celeba"
 
 
-def cifar10(root: Path, download: bool) -> ImageStream:
-    """Return the 50,000 training images of CIFAR-10, 32x32, with their labels.
+def cifar10(root: Path, download: bool, split: Literal["train", "test"]) -> ImageStream:
+    """Return the 50,000 training or 10,000 test images of CIFAR-10, 32x32, with their labels.
 
     Raises:
         UserError: a file is missing or has another checksum, and was not, or could not be, downloaded.
@@ -32,7 +32,7 @@ def cifar10(root: Path, download: bool) -> ImageStream:
     from torchvision.datasets import CIFAR10
 
     try:
-        dataset = CIFAR10(str(root), train=True, download=download)
+        dataset = CIFAR10(str(root), train=split == "train", download=download)
     except Exception as error:  # a dozen unrelated classes, of the network, of tar, and torchvision's RuntimeErrors
         folder = root / CIFAR10.base_folder
         meta = (CIFAR10.meta["filename"], CIFAR10.meta["md5"])
@@ -49,11 +49,11 @@ def cifar10(root: Path, download: bool) -> ImageStream:
         images=iter(dataset.data),
         labels=np.array(dataset.targets, np.int64),
         class_names=tuple(dataset.classes),
-        description="CIFAR-10, training images, 32x32, colour",
+        description=f"CIFAR-10, {'training' if split == 'train' else split} images, 32x32, colour",
     )
 
 
-def celeba(root: Path, download: bool, split: Literal["train", "train+val"], size: int) -> ImageStream:
+def celeba(root: Path, download: bool, split: Literal["train", "train+val", "test"], size: int) -> ImageStream:
     """Return aligned images of CelebA: the 128x128 crop centred at (89, 121), resized to ``size``.
 
     Of torchvision's files two are needed: the images (unpacked, or their zip archive) and the list of the splits.
@@ -64,7 +64,7 @@ def celeba(root: Path, download: bool, split: Literal["train", "train+val"], siz
     if size > CELEBA_CROP[2] - CELEBA_CROP[0]:
         raise UserError(f"source.size: {size} is larger than CelebA's crop, 128x128")
     folder = _celeba_folder(root, download)
-    container = _celeba_images(folder, set("01") if split == "train+val" else {"0"})
+    container = _celeba_images(folder, {"train": {"0"}, "train+val": {"0", "1"}, "test": {"2"}}[split])
     return ImageStream(
         count=len(container.names),
         shape=(size, size, 3),
