@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 SamplerName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._]*$")]
-Metric = Literal["fd", "is", "kid", "precision", "recall"]
+Metric = Literal["fd", "is", "kid", "precision", "recall", "memorised"]
 SamplesPerJob = Literal["cell", "row", "covariance", "model"]
 
 # A table's CSV holds seeds as 64-bit integers, and names of files hold their digits alone.
