@@ -346,6 +346,8 @@ def test_a_mistake_in_the_only_data_set_is_one_line(values, changes, message):
         ("kid", {"reference": "x.npz"}, r"datasets\.alone\.reference: kid need the features of real images"),
         ("precision", {"num_samples": 4}, None),
         ("kid", {"num_samples": 2}, None),
+        ("memorised", {"reference": "x.npz"}, r"datasets\.alone\.reference: memorised need the features of real"),
+        ("memorised", {"num_samples": 2}, None),
         ("is", {"num_samples": 2, "reference": "x.npz"}, None),
     ],
 )

@@ -12,7 +12,7 @@ from typing import Any
 from sadpm.config.grid import Cell, pack_of
 from sadpm.config.jobs import PageJob
 from sadpm.report.costs import by_rule, measured_jobs, read_plan, total
-from sadpm.report.flow import draw
+from sadpm.report.flow import FIGURE_NEEDS, draw
 from sadpm.report.page import (
     FigureView,
     File,
@@ -48,7 +48,7 @@ def gather(params: PageJob, results: Path, folder: Path, plan: Sequence[Path]) -
         {name: record(results / kind / f"{name}.json", JOB)["provenance"]["job"] for name in names}
         for kind, names in (("tables", params.tables), ("figures", params.figures))
     )
-    drawn = [job for job in figures.values() if job["figure"]["kind"] == "quality"]
+    drawn = [job for job in figures.values() if "score" in FIGURE_NEEDS[job["figure"]["kind"]]]
     cells = {Cell(**cell): None for job in [*tables.values(), *drawn] for cell in job["cells"]}
     names = {cell: f"{cell.run}/scores/{pack_of(cell, params.samples_per_job)}.json" for cell in cells}
     runs = {name: cell.run for cell, name in names.items()}
