@@ -53,7 +53,7 @@ def parse(section, *files):
 
 AXES = {
     SOURCES: ["array", "celeba", "cifar10", "digits", "images", "photographs"],
-    OBJECTIVES: ["ddpm", "sequence-aware"],
+    OBJECTIVES: ["ddpm", "input-perturbation", "sequence-aware"],
     COVARIANCES: ["analytic", "fixed", "npr", "ocm", "sn"],
     SAMPLERS: ["ddim", "ddpm", "diffusers"],
     EXTRACTORS: ["classifier", "dinov2", "inception", "pixels"],
@@ -86,8 +86,8 @@ def test_a_name_alone_is_the_kind_with_its_defaults():
     ("section", "message"),
     [
         ("ddpn", r"unknown kind 'ddpn'; did you mean 'ddpm'\?"),
-        ("zzz", "unknown kind 'zzz'; known are ddpm, sequence-aware"),
-        ({"K": 2}, "say which kind: ddpm, sequence-aware, or one of your own"),
+        ("zzz", "unknown kind 'zzz'; known are ddpm, input-perturbation, sequence-aware"),
+        ({"K": 2}, "say which kind: ddpm, input-perturbation, sequence-aware, or one of your own"),
         (None, "say which kind"),
         ({"kind": "sequence-aware", "K": 2, "lambda": 1, "wieghts": "unit"}, "did you mean 'weights'"),
     ],

@@ -159,7 +159,7 @@ def test_figures_have_the_cells_and_curves_of_what_they_show():
         assert bool(figure.metrics) == ("scores" in figure.shows)
         assert any(map(figure.is_about, CONFIG.datasets)) == bool(figure.shows)
     shown = set().union(*(figure.shows for figure in CONFIG.figures.values()))
-    assert shown == {"data", "samples", "scores", "curves", "theorems"}
+    assert shown == {"data", "samples", "scores", "details", "curves", "theorems"}
 
 
 def test_a_gap_figure_may_have_seeds_of_its_own():

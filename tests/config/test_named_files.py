@@ -123,7 +123,7 @@ def test_what_an_array_does_not_fit_is_in_its_header(here, shape, problem):
 
 def test_a_single_image_is_refused(here):
     np.save(here / "images.npy", np.zeros((1, 8, 8), np.uint8))
-    assert "datasets.patches.source: 1 are too few for fd: 2 or more" in source_problems(
+    assert "datasets.patches.source: 1 are too few for fd, memorised: 2 or more" in source_problems(
         config(source=ARRAY), "patches"
     )
 

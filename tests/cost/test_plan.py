@@ -119,7 +119,7 @@ def test_costs_of_the_tests_configuration_by_hand(rows):
         1, theorems, theorems * UNET_FLOPS, pytest.approx(theorems * UNET_FLOPS / 2e9 / 3600)
     )
     assert found["theory_table", ""] == Cost(1)
-    assert found["figure", ""] == Cost(6)
+    assert found["figure", ""] == Cost(7)
     assert found["score", "digits"].calls == 0
 
 

@@ -137,6 +137,7 @@ def test_scores_say_what_they_depend_on(tmp_path, monkeypatch, weights, in_confi
         "kid": "KID-DINOv2",
         "precision": "precision (DINOv2)",
         "recall": "recall (DINOv2)",
+        "memorised": "memorised (DINOv2)",
     }
     for score in scores.values():
         assert np.isfinite(score.entry["value"])
@@ -155,7 +156,7 @@ def test_what_the_configuration_says_of_it():
     assert Dinov2Extractor(weights="w.safetensors").files() == {"weights": "w.safetensors"}
     assert [usual.passes(metrics) for metrics in ((), ("fd",), METRICS)] == [0, 1, 1]
     assert usual.flops > Dinov2Extractor(architecture="vitb14").flops > 0
-    with pytest.raises(UserError, match="'dinov2' gives fd, kid, precision, recall, and not is"):
+    with pytest.raises(UserError, match="'dinov2' gives fd, kid, precision, recall, memorised, and not is"):
         usual.looking(["is"])
 
 

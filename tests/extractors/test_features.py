@@ -100,7 +100,7 @@ def test_pixels():
 def test_mistakes():
     with pytest.raises(UserError, match="'classifier' needs the file of its weights"):
         ClassifierExtractor().looking(["fd"])
-    with pytest.raises(UserError, match="the extractor 'classifier' gives fd, is, and not recall"):
+    with pytest.raises(UserError, match="the extractor 'classifier' gives fd, is, memorised, and not recall"):
         ClassifierExtractor().looking(["fd", "recall"])
 
 

@@ -189,6 +189,7 @@ def test_precision_and_recall_are_torch_fidelitys(ours, by_torch_fidelity):
 def test_a_metric_says_what_it_depends_on(ours, weights):
     assert {metric: entry["label"] for metric, entry in ours.items()} == {
         "fd": "FID", "is": "IS", "kid": "KID", "precision": "precision", "recall": "recall",
+        "memorised": "memorised",
     }  # fmt: skip
     for metric, entry in ours.items():
         by_fid = metric == "fd"

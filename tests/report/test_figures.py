@@ -9,9 +9,9 @@ import torch
 
 from sadpm.config.grid import Cell, GapCurve
 from sadpm.config.jobs import FigureJob
-from sadpm.config.outputs import Figure, GapFigure, IllustrationFigure, QualityFigure, SamplesFigure
+from sadpm.config.outputs import Figure, GapFigure, IllustrationFigure, MemorisedFigure, QualityFigure, SamplesFigure
 from sadpm.report.figures import gap_curves, sample_grid, save, tile
-from sadpm.running.files import UserError, read_json, write_json
+from sadpm.running.files import UserError, read_json, sha256, write_json
 from sadpm.stages import command
 from sadpm.stages.figure import draw, figure
 
@@ -101,10 +101,32 @@ def quality(tmp_path):
     return make_job(QUALITY, cells), {"scores": paths}
 
 
+MEMORISED = MemorisedFigure(kind="memorised", title="M", dataset="d", model="base", steps=10, columns=3)
+
+
+@pytest.fixture
+def memorised(tmp_path):
+    """Five samples, each of one value; the nearest training image of sample i has the value 100 + i."""
+    (cell,) = MEMORISED.cells((0,))
+    other = Cell("d", "base", 0, "ddim", "fixed", 10)
+    image = np.ones((4, 4, 1), np.uint8)
+    np.save(tmp_path / "data.npy", [(105 - j) * image for j in range(6)])
+    np.save(tmp_path / "s.npy", [[9 * image] * 5, [i * image for i in range(5)]])
+    write_json(tmp_path / "s.json", {"draws": [{"cell": other.as_dict()}, {"cell": cell.as_dict()}]})
+    kept = {"nearest": np.array([5, 4, 3, 2, 1], np.int32), "ratio": np.array([1.2, 0.5, 0.9, 0.0, 0.7], np.float32)}
+    np.savez(tmp_path / "kept.npz", **{f"{cell.draw}/memorised/{name}": values for name, values in kept.items()})
+    score = {"cell": cell.as_dict(), "metrics": {"memorised": {"value": 0.8, "n": 5}}}
+    write_json(tmp_path / "m.json", {"scores": [score], "influence": {"sha256": sha256(tmp_path / "kept.npz")}})
+    names = {"samples": "s.npy", "sample_reports": "s.json", "data": "data.npy", "scores": "m.json"}
+    return make_job(MEMORISED, [cell]), {
+        option: [tmp_path / name] for option, name in {**names, "details": "kept.npz"}.items()
+    }
+
+
 NOTHING = {"samples": (), "sample_reports": (), "data": (), "scores": (), "curves": (), "theorems": ()}
 
 
-@pytest.mark.parametrize("kind", ["samples", "gap", "quality"])
+@pytest.mark.parametrize("kind", ["samples", "memorised", "gap", "quality"])
 def test_same_input_gives_the_same_bytes(kind, request, tmp_path):
     job, files = request.getfixturevalue(kind)
     for folder in "ab":
@@ -274,7 +296,8 @@ class TestQuality:
             assert not edges
 
     @pytest.mark.parametrize(
-        ("metric", "better"), [("fd", "lower"), ("kid", "lower"), ("bpd", "lower"), ("recall", "higher")]
+        ("metric", "better"),
+        [("fd", "lower"), ("kid", "lower"), ("memorised", "lower"), ("bpd", "lower"), ("recall", "higher")],
     )
     def test_which_is_better(self, quality, metric, better):
         job, files = quality
@@ -298,6 +321,63 @@ class TestQuality:
         job, files = quality
         with pytest.raises(UserError, match="f: 1 of 16 scores are missing"):
             draw(job, **{**NOTHING, "scores": files["scores"][1:]})
+
+
+class TestMemorised:
+    def test_the_most_alike_come_first_each_above_its_training_image(self, memorised):
+        job, files = memorised
+        ax = draw(job, **{**NOTHING, **files}).axes[0]
+        assert [label.get_text() for label in ax.get_yticklabels()] == [
+            "Baseline $5, 10 steps",
+            "nearest training images",
+        ]
+        assert [label.get_text() for label in ax.get_xticklabels()] == ["0.00", "0.50", "0.70"]
+        pixels = ax.images[0].get_array()
+        rows = [[int(pixels[round(y), round(x), 0]) for x in ax.get_xticks()] for y in ax.get_yticks()]
+        assert rows == [[3, 1, 4], [103, 101, 104]]
+
+    @pytest.mark.parametrize(
+        ("option", "content", "message"),
+        [
+            ("data", np.zeros((3, 4, 4, 1), np.uint8), r"d: samples of shape \(5, 4, 4, 1\) and training .* number 5;"),
+            (
+                "data",
+                np.zeros((6, 4, 4, 3), np.uint8),
+                r"d: samples of shape \(5, 4, 4, 1\) and training images of shape",
+            ),
+            ("samples", np.zeros((2, 4, 4, 4, 1), np.uint8), r"d: samples of shape \(4, 4, 4, 1\)"),
+        ],
+    )
+    def test_images_that_are_not_those_of_the_scores(self, memorised, option, content, message):
+        job, files = memorised
+        np.save(files[option][0], content)
+        with pytest.raises(UserError, match=message):
+            draw(job, **{**NOTHING, **files})
+
+    def test_scores_without_pairs(self, memorised):
+        """As those that were made of another metric, or before pairs were kept."""
+        job, files = memorised
+        np.savez(files["details"][0], x=np.zeros(5))
+        content = read_json(files["scores"][0])
+        content["influence"]["sha256"] = sha256(files["details"][0])
+        write_json(files["scores"][0], content)
+        with pytest.raises(UserError, match=r"kept.npz: has no ddpm-fixed-10/memorised/nearest; delete it, and the"):
+            draw(job, **{**NOTHING, **files})
+        content["scores"][0]["metrics"] = {"fd": {}}
+        write_json(files["scores"][0], content)
+        with pytest.raises(UserError, match="was scored without 'memorised', by fd"):
+            draw(job, **{**NOTHING, **files})
+
+    def test_torch_is_not_imported(self, memorised, tmp_path):
+        job, files = memorised
+        code = (
+            "import sys; from pathlib import Path; from sadpm.stages.figure import draw; "
+            "from sadpm.config.jobs import FigureJob; job, *files = sys.argv[1:]; "
+            "s, r, d, m, k = ([Path(file)] for file in files); "
+            "draw(FigureJob.model_validate_json(job), s, r, d, m, (), (), k); sys.exit('torch' in sys.modules)"
+        )
+        given = [str(files[name][0]) for name in ("samples", "sample_reports", "data", "scores", "details")]
+        assert subprocess.run([sys.executable, "-c", code, job.model_dump_json(), *given]).returncode == 0
 
 
 class TestStageErrors:

@@ -100,9 +100,8 @@ def results(tmp_path):
             else {}
         )
         figure = {"title": NASTY, **kind, **shown}
-        write_json(
-            folder / f"figures/{name}.json", {"provenance": {"job": {"figure": figure, "labels": LABELS, "cells": []}}}
-        )
+        told = {"name": name, "figure": figure, "labels": LABELS, "cells": [], "curves": []}
+        write_json(folder / f"figures/{name}.json", {"provenance": {"job": told}})
         Image.new("RGB", (60, 40)).save(folder / f"figures/{name}.png")
         (folder / f"figures/{name}.pdf").write_bytes(b"%PDF")
     return folder

@@ -7,8 +7,12 @@ from test_sample_stage import CHAINS, draw
 
 from sadpm.config.jobs import DataJob, ExtractorJob, GapJob, ReferenceJob, ScoreJob
 from sadpm.extractors.classifier import ClassifierExtractor
+from sadpm.extractors.looking.references import load_reference
+from sadpm.extractors.looking.scores import score_images
+from sadpm.extractors.pixels import PixelsExtractor
 from sadpm.metrics.frechet import frechet_distance
 from sadpm.metrics.inception_score import inception_score, inception_score_influence
+from sadpm.metrics.memorisation import nearest_images
 from sadpm.networks.classifier import extract, load_classifier, save_classifier
 from sadpm.running.files import UserError, read_json, sha256
 from sadpm.running.records import entries
@@ -104,6 +108,38 @@ def test_every_score_has_its_error_or_says_why_not(world, tmp_path):
     np.testing.assert_allclose(part, inception_score_influence(logits, 10), rtol=1e-5, atol=1e-6)
 
 
+def test_what_was_memorised_is_kept_with_the_nearest_training_images(world, tmp_path):
+    images, real = [world / "images.npy"], np.load(world / "images.npy")
+    job = ReferenceJob(extractor="pixels", metrics=("fd", "memorised"))
+    measure_reference(job, world / "memory.npz", world / "memory.json", images)
+    first, second = scored(world, tmp_path, "pixels", "memory.npz", ["memorised"])
+    expected = nearest_images(*(found.reshape(len(found), -1) / 255.0 for found in (np.load(world / "s.npy")[0], real)))
+    assert first["metrics"]["memorised"]["value"] == expected.memorised.mean()
+    assert first["metrics"]["memorised"]["label"] == "memorised (pixels)"
+    assert (first["metrics"]["memorised"]["n"], first["metrics"]["memorised"]["reference_n"]) == (60, 1797)
+    with np.load(tmp_path / "influence.npz") as parts:
+        details = {name: parts[f"ddpm-fixed-5/memorised/{name}"] for name in ("nearest", "ratio")}
+        influences = [name for name in parts if name.endswith("/memorised")]
+    assert details["nearest"].tolist() == expected.image.tolist()
+    assert details["ratio"] == pytest.approx(expected.ratio)
+    errors = [entry["metrics"]["memorised"]["standard_error"] for entry in (first, second)]
+    assert len(influences) == sum(error is not None for error in errors)
+    with pytest.raises(UserError, match=r"has no features of the real images, which memorised need; delete it"):
+        scored(world, tmp_path, "classifier", "reference.npz", ["memorised"])
+
+
+def test_copies_of_training_images_are_memorised(world, tmp_path):
+    images, looking = np.load(world / "images.npy"), PixelsExtractor().looking(["memorised"])
+    job = ReferenceJob(extractor="pixels", metrics=("memorised",))
+    measure_reference(job, tmp_path / "reference.npz", tmp_path / "reference.json", [world / "images.npy"])
+    reference = load_reference(tmp_path / "reference.npz", with_features=True)
+    found = score_images(images[5:25], looking, PixelsExtractor.labels, reference)["memorised"]
+    assert found.entry["value"] == 1
+    assert found.entry["no_error"] == "memorised (pixels) of images that all count alike: no spread to judge by"
+    assert found.influence is None
+    assert found.details["nearest"].tolist() == list(range(5, 25))
+
+
 def test_samples_that_are_not_those_of_the_report_are_refused(world, tmp_path):
     original = (world / "s.npy").read_bytes()
     try:
@@ -127,7 +163,7 @@ def test_a_reference_of_another_extractor_is_refused(world, tmp_path):
     by_pixels = scored(world, tmp_path, "pixels", "pixels.npz", ["fd"])[0]["metrics"]
     assert by_pixels.keys() == {"fd"}
     assert by_pixels["fd"]["label"] == "FD (pixels)"
-    with pytest.raises(UserError, match="the extractor 'pixels' gives fd, and not is, kid"):
+    with pytest.raises(UserError, match="the extractor 'pixels' gives fd, memorised, and not is, kid"):
         scored(world, tmp_path, "pixels", "pixels.npz", ["is", "fd", "kid"])
 
 

@@ -20,6 +20,7 @@ from sadpm.diffusion.schedule import NoiseSchedule
 from sadpm.networks.unet import load_unet
 from sadpm.objectives import Loss
 from sadpm.objectives.ddpm import DDPM
+from sadpm.objectives.input_perturbation import InputPerturbation
 from sadpm.objectives.sequence_aware import SequenceAware
 from sadpm.running.checkpoints import Checkpoints
 from sadpm.running.distributed import Group
@@ -100,8 +101,9 @@ def test_seeds_and_lambda_change_the_weights(trained, digits, tmp_path):
     assert len(hashes) == 3
 
 
-def test_a_step_is_a_function_of_its_position(digits):
-    job = training_job()
+@pytest.mark.parametrize("objective", [SequenceAware(K=2, lam=1.0, gamma=0.5), InputPerturbation(gamma=0.5)])
+def test_a_step_is_a_function_of_its_position(digits, objective):
+    job = training_job().model_copy(update={"objective": objective})
     pixels = load_pixels(digits)
     schedule, network = NoiseSchedule.create(**job.schedule.model_dump()), new_network(job, pixels.shape)
     batches = TrainingBatches(pixels, 6, 0, torch.device("cpu"))
@@ -158,11 +160,18 @@ def test_a_sliding_window_starts_anywhere_from_below_the_first_level(digits, mon
     assert set(starts) == set(range(-3, 51))
 
 
-@pytest.mark.parametrize("window", [None, "anchored", "sliding"])
-def test_the_losses_of_the_parts_of_a_batch_average_to_that_of_the_whole(digits, window):
-    pixels, job = load_pixels(digits), training_job(dropout=0.0)
-    objective = SequenceAware(K=3, lam=1.0, window=window) if window else DDPM()
-    job = job.model_copy(update={"objective": objective})
+@pytest.mark.parametrize(
+    "objective",
+    [
+        DDPM(),
+        InputPerturbation(gamma=0.5),
+        SequenceAware(K=3, lam=1.0),
+        SequenceAware(K=3, lam=1.0, window="sliding", gamma=0.5),
+    ],
+    ids=lambda objective: objective.kind,
+)
+def test_the_losses_of_the_parts_of_a_batch_average_to_that_of_the_whole(digits, objective):
+    pixels, job = load_pixels(digits), training_job(dropout=0.0).model_copy(update={"objective": objective})
     schedule, network = NoiseSchedule.create(**job.schedule.model_dump()), new_network(job, pixels.shape)
     x0 = TrainingBatches(pixels, 6, 0, torch.device("cpu")).at(0)
     whole = loss_at(0, job, schedule, network, x0)

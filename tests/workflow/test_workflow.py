@@ -24,7 +24,7 @@ from sadpm.stages.archive import archive
 
 TABLES = {"table1": 16, "table2": 16, "table3": 2, "table4": 3, "table5": 4}
 PAGE = "Showing test on a page"
-FIGURES = ("figure1", "figure2", "figure3", "figure4", "figure5", "theory")
+FIGURES = ("figure1", "figure2", "figure3", "figure4", "figure5", "figure6", "theory")
 
 
 def variant(folder, change):

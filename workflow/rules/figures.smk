@@ -14,6 +14,7 @@ rule figure:
         reports=shown("samples", of_packs("samples/{pack}.json")),
         data=shown("data", lambda figure: f"{ROOT}/{figure.dataset}/data/images.npy"),
         scores=shown("scores", numbers_of),
+        details=shown("details", of_packs("scores/{pack}.influence.npz")),
         curves=shown("curves", lambda figure: gap_files(figure.curves(CONFIG.seeds))),
         theorems=lambda w: theory_files(w.figure),
         record=again_unless(f"{ROOT}/figures/{{figure}}.json", drawing_figure),
@@ -40,5 +41,5 @@ rule figure:
         f"{STAGES}.figure"
         " --params {params.job:q} --samples {input.samples:q}"
         " --sample-reports {input.reports:q} --data {input.data:q} --scores {input.scores:q}"
-        " --curves {input.curves:q} --theorems {input.theorems:q}"
+        " --details {input.details:q} --curves {input.curves:q} --theorems {input.theorems:q}"
         " --pdf {output.pdf:q} --png {output.png:q} --report {output.report:q} 2> {log:q}"

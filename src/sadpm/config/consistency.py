@@ -36,8 +36,8 @@ FOLDER_OF_RESULTS = (
 """What lies beside the folders of the data sets."""
 FOLDER_OF_DATASET = ("data", "extractor.json", "extractor.safetensors", "reference.json", "reference.npz")
 """What lies beside the folders of a data set's models."""
-FEWEST_IMAGES = {"fd": 2, "is": 2, "kid": 2, "precision": 4, "recall": 4}
-"""Of each kind, samples and real ones: a covariance and a kernel need two, third nearest neighbours four."""
+FEWEST_IMAGES = {"fd": 2, "is": 2, "kid": 2, "precision": 4, "recall": 4, "memorised": 2}
+"""Of each kind, samples and real ones: a covariance, a kernel and a neighbour need two, third neighbours four."""
 
 
 def consistency_errors(config: Config) -> list[str]:

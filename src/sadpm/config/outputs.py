@@ -60,8 +60,8 @@ class FigureSection(Section):
     kind: str
     title: str
 
-    shows: ClassVar[frozenset[Literal["data", "samples", "scores", "curves", "theorems"]]] = frozenset()
-    """What it is drawn from: images of its data set, and of its cells or curves."""
+    shows: ClassVar[frozenset[Literal["data", "samples", "scores", "details", "curves", "theorems"]]] = frozenset()
+    """What it is drawn from: images of its data set, and of its cells or curves; details are those behind scores."""
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -121,6 +121,34 @@ class SamplesFigure(FigureSection):
         """Of the first seed."""
         axes = ((self.dataset,), self.models, seeds[:1], (self.sampler,), (self.covariance,), self.steps)
         return [Cell(*values) for values in product(*axes)]
+
+
+class MemorisedFigure(FigureSection):
+    """Samples of one cell over the training images nearest to them, those first that are most like copies."""
+
+    kind: Literal["memorised"]
+    dataset: Name
+    model: Name
+    sampler: SamplerName = "ddpm"
+    covariance: Name = "fixed"
+    steps: int
+    columns: int = Field(8, ge=1)
+
+    shows = frozenset({"data", "samples", "scores", "details"})
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """The one that finds the training images."""
+        return ("memorised",)
+
+    @property
+    def images(self) -> dict[str, int]:
+        """A column has one of each."""
+        return {"columns": self.columns}
+
+    def cells(self, seeds: tuple[Seed, ...]) -> list[Cell]:
+        """Of the first seed."""
+        return [Cell(self.dataset, self.model, seeds[0], self.sampler, self.covariance, self.steps)]
 
 
 class ChainFigure(FigureSection):
@@ -218,5 +246,6 @@ class QualityFigure(FigureSection):
 
 
 Figure = Annotated[
-    IllustrationFigure | SamplesFigure | GapFigure | TheoryFigure | QualityFigure, Field(discriminator="kind")
+    IllustrationFigure | SamplesFigure | MemorisedFigure | GapFigure | TheoryFigure | QualityFigure,
+    Field(discriminator="kind"),
 ]

@@ -48,7 +48,14 @@ def sum_of_squares(residual: Tensor) -> Tensor:
     return residual.square().flatten(1).sum(1)
 
 
-def simple_loss(predict_noise: PredictNoise, schedule: NoiseSchedule, x0: Tensor, n: Tensor, noise: Tensor) -> Tensor:
+def simple_loss(
+    predict_noise: PredictNoise,
+    schedule: NoiseSchedule,
+    x0: Tensor,
+    n: Tensor,
+    noise: Tensor,
+    shown_noise: Tensor | None = None,
+) -> Tensor:
     """Return E ||f(x_n, n) - eps||^2 (Ho et al. 2020, eq. 14), summed over pixels, averaged over the batch.
 
     Args:
@@ -56,9 +63,11 @@ def simple_loss(predict_noise: PredictNoise, schedule: NoiseSchedule, x0: Tensor
         schedule: the forward process.
         x0: (B, C, H, W) images in [-1, 1].
         n: (B,) levels, 1..N.
-        noise: (B, C, H, W) standard normal.
+        noise: (B, C, H, W) standard normal: eps, which f is to predict.
+        shown_noise: (B, C, H, W), the noise of which x_n is made where it is another one than eps.
     """
-    return sum_of_squares(predict_noise(schedule.add_noise(x0, noise, n), n) - noise).mean()
+    x = schedule.add_noise(x0, noise if shown_noise is None else shown_noise, n)
+    return sum_of_squares(predict_noise(x, n) - noise).mean()
 
 
 def window_levels(
@@ -116,7 +125,12 @@ def _plain_terms(residuals: Tensor, weights: Tensor) -> Tensor:
 
 
 def residuals(
-    predict_noise: PredictNoise, schedule: NoiseSchedule, x0: Tensor, levels: Tensor, noise: Tensor
+    predict_noise: PredictNoise,
+    schedule: NoiseSchedule,
+    x0: Tensor,
+    levels: Tensor,
+    noise: Tensor,
+    shown_noise: Tensor | None = None,
 ) -> Tensor:
     """Return f(x_s, s) - eps_s for several levels of the same images, in one concatenated forward.
 
@@ -126,8 +140,10 @@ def residuals(
         x0: (B, C, H, W) images in [-1, 1].
         levels: (K, B), 1..N.
         noise: (K, B, C, H, W), independent for each level.
+        shown_noise: (K, B, C, H, W), the noise of which the x_s are made where it is another one than eps_s.
     """
-    x = schedule.add_noise(x0.repeat(len(levels), *[1] * (x0.ndim - 1)), noise.flatten(0, 1), levels.flatten())
+    shown = noise if shown_noise is None else shown_noise
+    x = schedule.add_noise(x0.repeat(len(levels), *[1] * (x0.ndim - 1)), shown.flatten(0, 1), levels.flatten())
     return predict_noise(x, levels.flatten()).view_as(noise) - noise
 
 
@@ -142,6 +158,7 @@ def sequence_aware_loss(
     weights: Weights = "unit",
     window_start: Tensor | None = None,
     terms: Terms = "both",
+    shown_noise: Tensor | None = None,
 ) -> SequenceAwareLoss:
     """Return L_simple + lambda L_sa of SA-K-DPM; K is the number of noises given (one more for a sliding window).
 
@@ -157,16 +174,17 @@ def sequence_aware_loss(
         window_start: (B,) lowest level of a sliding window, uniform on 1 - K..N; None for the anchored window, which
             goes down from n.
         terms: which part of L_sa is kept, see :func:`sequence_term`; both is the loss as published.
+        shown_noise: the noise of which the x_s are made where it is another one than ``noise``, of its shape.
     """
     if lam == 0:
-        simple = simple_loss(predict_noise, schedule, x0, n, noise[0])
+        simple = simple_loss(predict_noise, schedule, x0, n, noise[0], None if shown_noise is None else shown_noise[0])
         return SequenceAwareLoss(simple, simple, torch.zeros_like(simple))
     if window_start is None:
         levels, mask = window_levels(n, len(noise), schedule.num_train_timesteps)
-        every_residual = in_window = residuals(predict_noise, schedule, x0, levels, noise)
+        every_residual = in_window = residuals(predict_noise, schedule, x0, levels, noise, shown_noise)
     else:
         levels, mask = window_levels(window_start, len(noise) - 1, schedule.num_train_timesteps, "sliding")
-        every_residual = residuals(predict_noise, schedule, x0, torch.cat([n[None], levels]), noise)
+        every_residual = residuals(predict_noise, schedule, x0, torch.cat([n[None], levels]), noise, shown_noise)
         in_window = every_residual[1:]
     simple = sum_of_squares(every_residual[0]).mean()
     sequence = sequence_term(in_window, window_weights(schedule, levels, mask, weights), terms)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from sadpm.extractors.looking.features import FeatureExtractor
 
-BY_FEATURES: frozenset[Metric] = frozenset({"kid", "precision", "recall"})
+BY_FEATURES: frozenset[Metric] = frozenset({"kid", "precision", "recall", "memorised"})
 """Metrics that compare the features of single images; the others need no more than statistics or logits."""
 
 

@@ -30,7 +30,9 @@ class ClassifierExtractor(Extractor):
     learning_rate: float = Field(3e-3, gt=0)
     weight_decay: float = Field(0.01, ge=0)
 
-    labels: ClassVar[Mapping[Metric, str]] = {"fd": "FD (digits classifier)", "is": "IS (digits classifier)"}
+    labels: ClassVar[Mapping[Metric, str]] = {
+        "fd": "FD (digits classifier)", "is": "IS (digits classifier)", "memorised": "memorised (digits classifier)",
+    }  # fmt: skip
     free: ClassVar[tuple[Metric, ...]] = ("fd", "is")
     is_trained: ClassVar[bool] = True
 

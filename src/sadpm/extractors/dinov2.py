@@ -46,6 +46,7 @@ class Dinov2Extractor(Extractor):
 
     labels: ClassVar[Mapping[Metric, str]] = {
         "fd": "FD-DINOv2", "kid": "KID-DINOv2", "precision": "precision (DINOv2)", "recall": "recall (DINOv2)",
+        "memorised": "memorised (DINOv2)",
     }  # fmt: skip
     memory_mb: ClassVar[int] = 8000
     minutes: ClassVar[int] = 120

@@ -26,6 +26,7 @@ class InceptionExtractor(Extractor):
 
     labels: ClassVar[Mapping[Metric, str]] = {
         "fd": "FID", "is": "IS", "kid": "KID", "precision": "precision", "recall": "recall",
+        "memorised": "memorised",
     }  # fmt: skip
     num_published_features: ClassVar[int | None] = FEATURES
     memory_mb: ClassVar[int] = 8000

@@ -18,7 +18,7 @@ class PixelsExtractor(Extractor):
 
     kind: Literal["pixels"] = "pixels"
 
-    labels: ClassVar[Mapping[Metric, str]] = {"fd": "FD (pixels)"}
+    labels: ClassVar[Mapping[Metric, str]] = {"fd": "FD (pixels)", "memorised": "memorised (pixels)"}
 
     def create(self, metrics: Collection[Metric], trained: Path | None) -> Mapping[Metric, FeatureExtractor]:
         """Return one that flattens."""

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 SamplerName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._]*$")]
-Metric = Literal["fd", "is", "kid", "precision", "recall", "bpd"]
+Metric = Literal["fd", "is", "kid", "precision", "recall", "memorised", "bpd"]
 SamplesPerJob = Literal["cell", "row", "covariance", "model"]
 
 OF_LIKELIHOOD: frozenset[Metric] = frozenset({"bpd"})

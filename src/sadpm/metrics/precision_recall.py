@@ -59,9 +59,9 @@ def share(indicators: Indicators) -> float:
 def share_influence(indicators: Indicators) -> FloatArray:
     """Influence values of a share over the images that it counts, (n,): the indicators less their mean.
 
-    Those of precision are over samples, given the balls of the real images, and can be paired. Those of recall are
-    over real images, given the balls of the samples: they say how well the share of all possible real images is known,
-    not what other samples would do, and there is nothing to pair.
+    Those of precision, and of what is memorised, are over samples, given the real images, and can be paired. Those of
+    recall are over real images, given the balls of the samples: they say how well the share of all possible real images
+    is known, not what other samples would do, and there is nothing to pair.
 
     Raises:
         NoInfluence: the share is 0 or 1.

@@ -23,7 +23,8 @@ class SequenceAware(Objective):
     of the simple loss, as in the program; a ``sliding`` one is drawn by itself, as in the paper's text, and costs one
     more forward pass. The square of the mean has ``plain`` terms, the squares of the K residuals, which show the
     network more noise a step, and ``cross`` terms, the products of two, which are the method's idea; either may be
-    left out.
+    left out. With ``gamma``, each image that the network is shown is perturbed as by
+    :class:`~sadpm.objectives.input_perturbation.InputPerturbation`, by a second noise of its own.
     """
 
     kind: Literal["sequence-aware"] = "sequence-aware"
@@ -32,6 +33,7 @@ class SequenceAware(Objective):
     weights: Literal["unit", "theory"] = "unit"
     window: Literal["anchored", "sliding"] = "anchored"
     terms: Literal["both", "plain", "cross"] = "both"
+    gamma: float = Field(0.0, ge=0, exclude_if=lambda gamma: gamma == 0)
 
     @model_validator(mode="after")
     def _bounded_below(self) -> Self:
@@ -47,7 +49,8 @@ class SequenceAware(Objective):
     def draw(self, shape: tuple[int, ...], num_train_timesteps: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Draw the levels n (B,), the noises (B, K or K + 1, C, H, W), and the start (B,) of a sliding window.
 
-        The levels, and the first of the noises, are those of the baseline.
+        The levels, and the first of the noises, are those of the baseline. If gamma is not 0, second noises of the
+        shape of the first ones are drawn after all that.
         """
         import torch
 
@@ -55,20 +58,24 @@ class SequenceAware(Objective):
 
         device, sliding = generator.device, self.window == "sliding"
         n = antithetic_levels(shape[0], num_train_timesteps, generator)
-        noise = torch.randn(self.K + sliding, *shape, generator=generator, device=device).movedim(0, 1)
-        if not sliding:
-            return {"n": n, "noise": noise}
-        bounds = (1 - self.K, num_train_timesteps + 1)
-        return {"n": n, "noise": noise, "start": torch.randint(*bounds, shape[:1], generator=generator, device=device)}
+        noises = (self.K + sliding, *shape)
+        draws = {"n": n, "noise": torch.randn(noises, generator=generator, device=device).movedim(0, 1)}
+        if sliding:
+            bounds = (1 - self.K, num_train_timesteps + 1)
+            draws["start"] = torch.randint(*bounds, shape[:1], generator=generator, device=device)
+        if self.gamma:
+            draws["second_noise"] = torch.randn(noises, generator=generator, device=device).movedim(0, 1)
+        return draws
 
     def loss(self, predict_noise: PredictNoise, schedule: NoiseSchedule, x0: Tensor, draws: dict[str, Tensor]) -> Loss:
         """Return the mean over the batch, and its two terms without lambda."""
         from sadpm.diffusion.losses import sequence_aware_loss
 
         n, noise, start = draws["n"], draws["noise"].movedim(1, 0), draws.get("start")
+        shown = noise + self.gamma * draws["second_noise"].movedim(1, 0) if self.gamma else None
         found = sequence_aware_loss(
             predict_noise, schedule, x0, n, noise,
-            lam=self.lam, weights=self.weights, window_start=start, terms=self.terms,
+            lam=self.lam, weights=self.weights, window_start=start, terms=self.terms, shown_noise=shown,
         )  # fmt: skip
         return Loss(found.total, (found.simple, found.sequence))
 

@@ -91,11 +91,22 @@ class Scored:
         scales = {cell: value if ratio else 1.0 for cell, value in values.items()}
         change = math.log(values[a] / values[b]) if ratio else values[a] - values[b]
         if self.n(a, metric) == self.n(b, metric):
-            influence = {cell: self._influence(cell, metric) for cell in (a, b)}
+            influence = {cell: self._kept(cell, metric, f"{cell.draw}/{metric}") for cell in (a, b)}
             first, second = influence[a], influence[b]
             if first is not None and second is not None:
                 return change, standard_error(first / scales[a] - second / scales[b])
         return change, math.hypot(*(self.error(cell, metric) / scales[cell] for cell in (a, b)))
+
+    def detail(self, cell: Cell, metric: str, name: str) -> NDArray[np.float64]:
+        """Return what else is known of each sample of a cell, (n,), by the name under which scoring has kept it.
+
+        Raises:
+            UserError: there is no such score, or its file has no such numbers or is damaged.
+        """
+        found = self._kept(cell, metric, f"{cell.draw}/{metric}/{name}")
+        if found is None:
+            raise UserError(f"{self.influence[cell, metric]}: has no {cell.draw}/{metric}/{name}; {AGAIN}")
+        return found
 
     def _entry(self, cell: Cell, metric: str) -> Mapping[str, Any]:
         if cell not in self.scores:
@@ -105,9 +116,9 @@ class Scored:
             raise UserError(f"{_place(cell)} was scored without {metric!r}, by {', '.join(metrics)}")
         return metrics[metric]
 
-    def _influence(self, cell: Cell, metric: str) -> NDArray[np.float64] | None:
-        """The influence values (n,) of a score, None where there are none."""
-        path, name = self.influence.get((cell, metric)), f"{cell.draw}/{metric}"
+    def _kept(self, cell: Cell, metric: str, name: str) -> NDArray[np.float64] | None:
+        """What is kept of each sample beside a score, (n,), None where nothing is."""
+        n, path = self.n(cell, metric), self.influence.get((cell, metric))
         if path is None:
             return None
         try:
@@ -117,7 +128,7 @@ class Scored:
                 values: NDArray[np.float64] = arrays[name].astype(np.float64)
         except (OSError, ValueError, zipfile.BadZipFile) as error:
             raise UserError(f"{path}: can't be read ({error}); {AGAIN}") from error
-        if values.shape != (self.n(cell, metric),) or not np.isfinite(values).all():
+        if values.shape != (n,) or not np.isfinite(values).all():
             raise UserError(f"{path}: {name} is not one finite number for each of the samples; {AGAIN}")
         return values
 

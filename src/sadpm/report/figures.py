@@ -94,7 +94,7 @@ def sample_grid(
     note = (
         f"{_label(labels, 'sampler', figure.sampler)}, {_label(labels, 'covariance', figure.covariance)} covariance; "
     )
-    return _draw_grid(pixels, centres, names, f"{note}each column from the same noise")
+    return draw_grid(pixels, centres, names, f"{note}each column from the same noise")
 
 
 def tile(rows: Sequence[NDArray[np.uint8]], blocks: Sequence[int]) -> tuple[NDArray[np.uint8], list[float]]:
@@ -183,18 +183,24 @@ def quality(figure: QualityFigure, frame: DataFrame, labels: Labels) -> Figure:
     return canvas
 
 
-def _draw_grid(pixels: NDArray[np.uint8], centres: Sequence[float], names: Sequence[str], note: str) -> Figure:
-    """Place everything in inches: automatic layout cuts off long names beside images of fixed aspect."""
+def draw_grid(
+    pixels: NDArray[np.uint8], centres: Sequence[float], names: Sequence[str], note: str, columns: Sequence[str] = ()
+) -> Figure:
+    """Draw what `tile` returns, with a name beside each row, perhaps one above each column, and a note below.
+
+    Everything is placed in inches: automatic layout cuts off long names beside images of fixed aspect.
+    """
     left, bottom, margin = 1.03 * max(map(_width, names)) + 0.13, 0.22, 0.02
-    width = max(COLUMN - left - margin, COLUMN / 2)
+    width, top = max(COLUMN - left - margin, COLUMN / 2), 0.14 if columns else margin
     height = width * pixels.shape[0] / pixels.shape[1]
-    total_width, total_height = left + width + margin, bottom + height + margin
+    total_width, total_height = left + width + margin, bottom + height + top
     canvas = Figure(figsize=(total_width, total_height))
     ax = canvas.add_axes((left / total_width, bottom / total_height, width / total_width, height / total_height))
     ax.imshow(pixels, interpolation="none", aspect="auto")
     ax.set_yticks(centres, names)
-    ax.set_xticks([])
-    ax.tick_params(left=False)
+    ax.set_xticks([pixels.shape[1] * (i + 0.5) / len(columns) for i in range(len(columns))], columns)
+    ax.tick_params("x", bottom=False, labelbottom=False, labeltop=True, length=0, pad=2)
+    ax.tick_params("y", left=False)
     ax.grid(False)
     ax.spines[:].set_visible(False)
     canvas.text(0.5, 0.05 / total_height, note, ha="center", fontsize=7)

@@ -33,6 +33,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
 FIGURE_NEEDS: Mapping[str, tuple[str, ...]] = {
     "illustration": (),
     "samples": ("sample", "join_parts"),
+    "memorised": ("sample", "join_parts", "score"),
     "gap": ("measure_gap",),
     "theory": ("measure_theory",),
     "quality": ("score", "measure_likelihood"),

@@ -16,7 +16,7 @@ from sadpm.running.files import UserError
 
 BLOCK = ["dataset", "sampler"]
 AXES = [*BLOCK, "model", "covariance"]
-BETTER = {metric: ("lower", "min") for metric in ("fd", "kid", "bpd")} | {
+BETTER = {metric: ("lower", "min") for metric in ("fd", "kid", "memorised", "bpd")} | {
     metric: ("higher", "max") for metric in ("is", "precision", "recall")
 }
 COMPARISON: dict[str, Any] = {

@@ -108,6 +108,9 @@ def alternative_text(figure: Content, labels: Mapping[str, Mapping[str, str]]) -
             return (
                 f"Grid of images: real ones of {figure['dataset']}, and samples of {models} after {steps} steps ({way})"
             )
+        case "memorised":
+            way = f"{label('model', figure['model'])}, {figure['steps']} sampling steps"
+            return f"Grid of images: samples ({way}) above the images of {figure['dataset']} nearest to them"
         case "gap":
             return f"Line charts: estimation gap along the chain on {figure['dataset']}, for {models}"
         case "theory":

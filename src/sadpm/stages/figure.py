@@ -12,7 +12,14 @@ import numpy as np
 
 from sadpm.config.grid import Cell
 from sadpm.config.jobs import FigureJob, TableJob
-from sadpm.config.outputs import GapFigure, IllustrationFigure, QualityFigure, SamplesFigure, TheoryFigure
+from sadpm.config.outputs import (
+    GapFigure,
+    IllustrationFigure,
+    MemorisedFigure,
+    QualityFigure,
+    SamplesFigure,
+    TheoryFigure,
+)
 from sadpm.report.figures import Curve, gap_curves, quality, sample_grid, save
 from sadpm.report.theorems import load_theorems
 from sadpm.running.files import UserError, provenance, write_atomically, write_json
@@ -36,12 +43,14 @@ def figure(
     scores: Sequence[Path] = (),
     curves: Sequence[Path] = (),
     theorems: Sequence[Path] = (),
+    details: Sequence[Path] = (),
 ) -> None:
     """Write one figure and a report.
 
-    Samples and scores hold at least the job's cells; curves, or the theorems' numbers, are in its order.
+    Samples and scores hold at least the job's cells, details are the scores' files of influence values; curves, or the
+    theorems' numbers, are in its order.
     """
-    drawing = draw(params, samples, sample_reports, data, scores, curves, theorems)
+    drawing = draw(params, samples, sample_reports, data, scores, curves, theorems, details)
     write_atomically(pdf, partial(save, drawing, params.figure.title, kind="pdf"))
     write_atomically(png, partial(save, drawing, params.figure.title, kind="png"))
     write_json(report, {"provenance": provenance(params)})
@@ -55,6 +64,7 @@ def draw(
     scores: Sequence[Path],
     curves: Sequence[Path],
     theorems: Sequence[Path],
+    details: Sequence[Path] = (),
 ) -> Figure:
     """Read what the kind of figure needs, and draw it."""
     match params.figure:
@@ -66,6 +76,15 @@ def draw(
             _expect(params, "images of the data set", data, 1)
             images = images_of(params, samples, sample_reports)
             return sample_grid(params.figure, params.cells, images, load_pixels(data[0]), params.labels)
+        case MemorisedFigure():
+            from sadpm.report.contrasts import Scored
+            from sadpm.report.memorised import memorised
+
+            _expect(params, "images of the data set", data, 1)
+            images, real = images_of(params, samples, sample_reports), load_pixels(data[0])
+            scored = Scored.load(scores, details)
+            nearest, ratio = (scored.detail(params.cells[0], "memorised", name) for name in ("nearest", "ratio"))
+            return memorised(params.figure, images[0], real, nearest, ratio, params.labels)
         case GapFigure():
             _expect(params, "gap curves", curves, len(params.curves))
             pairs = list(zip(params.curves, map(load_curve, curves), strict=True))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from sadpm.config.grid import Cell, folder_of, pack_of
-from sadpm.config.jobs import PageJob
+from sadpm.config.jobs import FigureJob, PageJob
 from sadpm.kinds.section import Metric
 from sadpm.report.costs import by_rule, measured_jobs, read_plan, total
 from sadpm.report.flow import MAKERS, draw
@@ -49,7 +49,7 @@ def gather(params: PageJob, results: Path, folder: Path, plan: Sequence[Path]) -
         {name: record(results / kind / f"{name}.json", JOB)["provenance"]["job"] for name in names}
         for kind, names in (("tables", params.tables), ("figures", params.figures))
     )
-    drawn = [(job, job["figure"]["metric"]) for job in figures.values() if job["figure"]["kind"] == "quality"]
+    drawn = [(job, metric) for job in figures.values() for metric in FigureJob.model_validate(job).figure.metrics]
     shown = [*((job, job["metric"]) for job in tables.values()), *drawn]
     cells = {(folder_of(metric), Cell(**cell)): None for job, metric in shown for cell in job["cells"]}
     names = {

@@ -54,6 +54,9 @@ def score(
         name = Cell(**draw["cell"]).draw
         scored = checked_scores(f"{samples}: {name}", found, looking, params.extractor.labels, real)
         parts |= {f"{name}/{key}": score.influence for key, score in scored.items() if score.influence is not None}
+        parts |= {
+            f"{name}/{key}/{what}": found for key, score in scored.items() for what, found in score.details.items()
+        }
         content = {
             "cell": draw["cell"],
             "recipe": {"name": recipe, **recipe_of(chain), **({"tuned": draw["tuned"]} if "tuned" in draw else {})},

@@ -88,7 +88,7 @@ class Measurement:
         n: the number of images.
         statistics: mean and covariance of the features, for "fd".
         logits: (n, classes), for "is".
-        features: (n, d), for "kid", "precision" and "recall", and for each image's part in "fd".
+        features: (n, d), for the metrics of ``BY_FEATURES``, and for each image's part in "fd".
     """
 
     n: int

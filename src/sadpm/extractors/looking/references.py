@@ -26,7 +26,7 @@ class Reference:
         facts: strings: ``extractor``, ``weights_sha256``, ``preprocessing``, ``dataset_sha256``; the first two of
             ``features`` with that prefix. Of an imported file only ``extractor``, ``published`` (its name) and
             ``published_sha256`` are known.
-        features: (n, d) for "kid", "precision" and "recall"; None where none was kept.
+        features: (n, d), of all images, for the metrics of ``BY_FEATURES``; None where none was kept.
     """
 
     mean: FloatArray

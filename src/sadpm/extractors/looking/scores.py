@@ -18,6 +18,7 @@ from sadpm.metrics.frechet_influence import frechet_influence
 from sadpm.metrics.inception_score import inception_score, inception_score_influence
 from sadpm.metrics.influence import NoInfluence
 from sadpm.metrics.kernel_distance import KID_SUBSETS, kernel_distance_influence, kernel_inception_distance
+from sadpm.metrics.memorisation import NearestImages, nearest_images
 from sadpm.metrics.precision_recall import Indicators, precision_recall_indicators, share, share_influence
 from sadpm.metrics.uncertainty import standard_error
 
@@ -32,10 +33,12 @@ class Score(NamedTuple):
         entry: its value, its standard error over redraws of the samples (of recall: of the real images; None with a
             reason where there is none), and all that they depend on.
         influence: what each image contributes, (n,) float32, for metrics whose errors can be paired.
+        details: what else is known of each image, arrays (n,) by name.
     """
 
     entry: dict[str, Any]
     influence: NDArray[np.float32] | None
+    details: Mapping[str, NDArray[Any]]
 
 
 def score_images(
@@ -61,7 +64,8 @@ def score_images(
             **values, **error, "label": label, "n": len(images), **compared, "extractor": described, "notes": notes,
         }  # fmt: skip
         # A share of real images has an error, but none that could be paired over samples.
-        scores[metric] = Score(entry, None if metric == "recall" else kept)
+        details = _nearest_training_images(measured, reference) if metric == "memorised" else {}
+        scores[metric] = Score(entry, None if metric == "recall" else kept, details)
     return scores
 
 
@@ -110,8 +114,20 @@ def _recall(measured: Measurement, reference: Reference) -> Part:
     return {"value": share(recalled)}, lambda: share_influence(recalled)
 
 
+def _memorised(measured: Measurement, reference: Reference) -> Part:
+    copies = _pairs(measured, reference).memorised
+    return {"value": float(copies.mean())}, lambda: share_influence(copies)
+
+
+def _nearest_training_images(measured: Measurement, reference: Reference) -> dict[str, NDArray[Any]]:
+    """Which training image is nearest to each sample, and the ratio of distances by which the sample is judged."""
+    pairs = _pairs(measured, reference)
+    return {"nearest": pairs.image.astype(np.int32), "ratio": pairs.ratio.astype(np.float32)}
+
+
 _SCORES: Mapping[Metric, Callable[[Measurement, Reference], Part]] = {
     "fd": _frechet, "is": _inception, "kid": _kernel, "precision": _precision, "recall": _recall,
+    "memorised": _memorised,
 }  # fmt: skip
 
 
@@ -120,6 +136,13 @@ def _indicators(measured: Measurement, reference: Reference) -> tuple[Indicators
     from sadpm.running.device import select_device
 
     return precision_recall_indicators(*_features(measured, reference), select_device())
+
+
+@lru_cache(maxsize=1)  # asked for again for the images' details
+def _pairs(measured: Measurement, reference: Reference) -> NearestImages:
+    from sadpm.running.device import select_device
+
+    return nearest_images(*_features(measured, reference), select_device())
 
 
 def _features(measurement: Measurement, reference: Reference) -> tuple[Rows, Rows]:
