@@ -52,7 +52,7 @@ def test_tables_are_those_of_a_run_without_slurm(slurm, tmp_path):
         pass
     made = ("tables/*.md", "tables/*.tex", "**/samples/*.npy", "**/*.safetensors")
     assert files(there, *made) == files(here, *made)
-    assert len(files(there, "tables/*.csv")) == 4
+    assert len(files(there, "tables/*.csv")) == 5
     jobs = [facts(job) for job, _ in there.submitted()]
     assert {job["JobState"] for job in jobs} == {"COMPLETED"}
     with_gpu = {job["Comment"].split("_wildcards")[0] for job in jobs if job.get("TresPerJob") == "gres:gpu:1"}
