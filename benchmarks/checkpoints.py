@@ -12,8 +12,9 @@ import torch
 
 from sadpm.config.experiment import Config
 from sadpm.config.files import read_config
-from sadpm.config.jobs import TrainJob, train_job
+from sadpm.config.jobs import TrainJob
 from sadpm.config.loading import load_config
+from sadpm.config.telling import train_job
 from sadpm.running.checkpoints import Checkpoints
 from sadpm.running.device import device_name, select_device
 from sadpm.stages.train import new_network

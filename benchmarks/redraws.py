@@ -11,8 +11,8 @@ import numpy as np
 
 from sadpm.config.files import read_config
 from sadpm.config.grid import Cell
-from sadpm.config.jobs import sample_job
 from sadpm.config.loading import load_config
+from sadpm.config.telling import sample_job
 from sadpm.extractors.looking.references import load_reference
 from sadpm.extractors.looking.scores import score_images
 from sadpm.metrics.uncertainty import standard_error

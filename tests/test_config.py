@@ -17,6 +17,9 @@ from sadpm.config.jobs import (
     TableJob,
     TheoryJob,
     TrainJob,
+)
+from sadpm.config.loading import load_config
+from sadpm.config.telling import (
     covariance_job,
     figure_job,
     likelihood_job,
@@ -26,7 +29,6 @@ from sadpm.config.jobs import (
     theory_job,
     train_job,
 )
-from sadpm.config.loading import load_config
 from sadpm.kinds.section import ConfigError, Section
 from sadpm.sources.cifar10 import CIFAR10
 

@@ -18,8 +18,9 @@ from tiny import training_outputs
 
 from holding import stop
 from sadpm.config.files import read_config
-from sadpm.config.jobs import parse_run, train_job
+from sadpm.config.grid import parse_run
 from sadpm.config.loading import load_config
+from sadpm.config.telling import train_job
 from sadpm.networks.unet import load_unet
 from sadpm.running.files import read_json, sha256
 from sadpm.stages.train import train

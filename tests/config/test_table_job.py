@@ -1,8 +1,9 @@
 import pytest
 from test_grid import CONFIG, VALUES
 
-from sadpm.config.jobs import TableJob, table_job
+from sadpm.config.jobs import TableJob
 from sadpm.config.loading import load_config
+from sadpm.config.telling import table_job
 from sadpm.kinds.section import ConfigError
 from test_config import changed
 

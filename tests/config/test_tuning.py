@@ -6,9 +6,10 @@ import pytest
 import yaml
 
 from sadpm.config.grid import Cell, cells_by_run, metrics_of, packs, tuning_packs
-from sadpm.config.jobs import TuneJob, sample_job, tune_job
+from sadpm.config.jobs import TuneJob
 from sadpm.config.loading import load_config
 from sadpm.config.reports import reports
+from sadpm.config.telling import sample_job, tune_job
 from sadpm.config.tuning import tuned_at
 from sadpm.kinds.section import ConfigError
 from sadpm.samplers.one_step import EpsilonScale

@@ -14,8 +14,9 @@ import yaml
 from torch import nn
 
 from sadpm.config.grid import table_cells
-from sadpm.config.jobs import RULES, train_job
+from sadpm.config.jobs import RULES
 from sadpm.config.loading import load_config
+from sadpm.config.telling import train_job
 from sadpm.cost.flops import head_cost, unet_flops, unet_parameters
 from sadpm.cost.graph import closure, outputs_of
 from sadpm.cost.plan import EVERYTHING, Cost, Row, Speed, Throughput, plan_rows

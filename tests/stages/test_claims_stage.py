@@ -9,8 +9,8 @@ import yaml
 from scored_files import write_scores
 
 from sadpm.config.grid import Cell, all_cells, metrics_of
-from sadpm.config.jobs import claims_job
 from sadpm.config.loading import load_config
+from sadpm.config.telling import claims_job
 from sadpm.kinds.section import ConfigError
 from sadpm.running.files import UserError
 from sadpm.stages.claims import claims, last_gaps

@@ -5,8 +5,8 @@ import re
 from real_runs import TEST_CONFIG
 
 from sadpm.config.files import read_config
-from sadpm.config.jobs import page_job
 from sadpm.config.loading import load_config
+from sadpm.config.telling import page_job
 from sadpm.report.costs import measured_jobs
 from sadpm.report.flow import edges
 

@@ -7,8 +7,8 @@ from real_runs import TEST_CONFIG
 from test_report_target import rule_graph
 
 from sadpm.config.files import read_config
-from sadpm.config.jobs import page_job
 from sadpm.config.loading import load_config
+from sadpm.config.telling import page_job
 from sadpm.cost.graph import outputs_of
 from sadpm.cost.plan import Throughput, plan_rows
 from sadpm.report.costs import measured_jobs

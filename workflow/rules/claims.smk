@@ -1,6 +1,6 @@
 """Verdicts on claims, from the scores, gaps and costs that they compare."""
 
-judging = lambda w: jobs.claims_job(CONFIG)
+judging = lambda w: telling.claims_job(CONFIG)
 CLAIMED = [(metric, claim.cells(CONFIG.seeds)) for claim in CONFIG.claims.values() for metric in claim.metrics]
 VERDICTS = [f"{ROOT}/claims.{form}" for form in ("csv", "tex", "md")] + [f"{ROOT}/claims-verdicts.csv"]
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from sadpm.config import grid
 from sadpm.config import jobs
+from sadpm.config import telling
 from sadpm.config.files import files_read
 from sadpm.config.reports import reports
 from sadpm.config.tuning import tuning_cells
@@ -86,7 +87,7 @@ def again_unless(report, job_of):
 
 
 def name_of_dataset(w):
-    return w.dataset if hasattr(w, "dataset") else jobs.parse_run(w.run)[0]
+    return w.dataset if hasattr(w, "dataset") else grid.parse_run(w.run)[0]
 
 
 def dataset_of(w):
@@ -96,7 +97,7 @@ def dataset_of(w):
 
 def about(w):
     """A run in words."""
-    return "{1} on {0}, seed {2}".format(*jobs.parse_run(w.run))
+    return "{1} on {0}, seed {2}".format(*grid.parse_run(w.run))
 
 
 def folder_of(files):
@@ -109,7 +110,7 @@ def images_of(w):
 
 def checkpoint_of(w):
     """A released file, or those of a released folder that matter."""
-    dataset, model, _ = jobs.parse_run(w.run)
+    dataset, model, _ = grid.parse_run(w.run)
     paths = map(Path, named(f"models.{model}.checkpoint.{dataset}.path"))
     return [file for path in paths for file in (model_folder.find(path).files() if path.is_dir() else [path])]
 

@@ -1,6 +1,6 @@
 """Covariances: one pass over the data fits all those that need no more than the network's forward pass."""
 
-fitting = lambda w: jobs.covariance_job(CONFIG, *jobs.parse_run(w.run)[::2], w.fits.split("+"))
+fitting = lambda w: telling.covariance_job(CONFIG, *grid.parse_run(w.run)[::2], w.fits.split("+"))
 
 
 rule fit_covariances:

@@ -3,7 +3,7 @@
 preparing = lambda w: jobs.DataJob(source=dataset_of(w).source)
 preparing_held_out = lambda w: jobs.DataJob(source=dataset_of(w).source.held_out())
 training_extractor = lambda w: jobs.ExtractorJob(extractor=dataset_of(w).extractor)
-measuring_reference = lambda w: jobs.reference_job(CONFIG, w.dataset)
+measuring_reference = lambda w: telling.reference_job(CONFIG, w.dataset)
 
 
 # Where Snakemake itself runs: compute nodes seldom reach the network.

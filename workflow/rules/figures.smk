@@ -1,6 +1,6 @@
 """Figures, each from what it says that it shows: images, samples, scores, gap curves, or the theorems' numbers."""
 
-drawing_figure = lambda w: jobs.figure_job(CONFIG, w.figure)
+drawing_figure = lambda w: telling.figure_job(CONFIG, w.figure)
 
 # The input of those figures that show such things.
 shown = lambda what, files: lambda w: files(CONFIG.figures[w.figure]) if what in CONFIG.figures[w.figure].shows else []

@@ -1,9 +1,9 @@
 """The estimation gap along the chain, for Figure 4, and the numbers of the paper's theorems."""
 
 measuring_gap = lambda w: jobs.GapJob(
-    schedule=CONFIG.schedule, start=int(w.start), num_images=int(w.num_images), seed=jobs.parse_run(w.run)[-1]
+    schedule=CONFIG.schedule, start=int(w.start), num_images=int(w.num_images), seed=grid.parse_run(w.run)[-1]
 )
-measuring_theory = lambda w: jobs.theory_job(CONFIG, w.theory, jobs.parse_run(w.run)[-1])
+measuring_theory = lambda w: telling.theory_job(CONFIG, w.theory, grid.parse_run(w.run)[-1])
 
 
 rule measure_gap:

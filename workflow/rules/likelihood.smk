@@ -1,6 +1,6 @@
 """Variational bounds in bits/dim: of the images that are trained on, or of the source's test split."""
 
-bounding = lambda w: jobs.likelihood_job(CONFIG, bounded_cells_of(w))
+bounding = lambda w: telling.likelihood_job(CONFIG, bounded_cells_of(w))
 held_out_of = lambda w: f"{HELD_OUT}/images.npy".format(dataset=name_of_dataset(w))
 looked_at = lambda w: held_out_of(w) if dataset_of(w).likelihood.split == "test" else images_of(w)
 

@@ -1,6 +1,6 @@
 """The page: what the experiment says, on one HTML file that needs nothing else."""
 
-showing = lambda w: jobs.page_job(CONFIG)
+showing = lambda w: telling.page_job(CONFIG)
 
 
 rule report:

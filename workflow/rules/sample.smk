@@ -1,6 +1,6 @@
 """Samples: a job draws some cells of one model, and where images are many, several jobs each draw a part of them."""
 
-sampling = lambda w: jobs.sample_job(
+sampling = lambda w: telling.sample_job(
     CONFIG, cells_of(w), (int(w.shard), int(w.shards)) if hasattr(w, "shard") else (0, 1)
 )
 

@@ -1,6 +1,6 @@
 """Scores of the samples, in the same packs as they were drawn."""
 
-scoring = lambda w: jobs.score_job(CONFIG, cells_of(w))
+scoring = lambda w: telling.score_job(CONFIG, cells_of(w))
 
 
 rule score:

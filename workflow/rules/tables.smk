@@ -1,8 +1,8 @@
 """Tables: the long CSV is the truth, LaTeX and Markdown are rendered from it."""
 
-writing_table = lambda w: jobs.table_job(CONFIG, w.table)
+writing_table = lambda w: telling.table_job(CONFIG, w.table)
 tabulated = lambda w: [(CONFIG.tables[w.table].metric, grid.table_cells(CONFIG, w.table))]
-tabulating_theory = lambda w: jobs.figure_job(CONFIG, w.theory)
+tabulating_theory = lambda w: telling.figure_job(CONFIG, w.theory)
 
 
 rule table:

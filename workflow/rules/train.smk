@@ -1,7 +1,7 @@
 """One noise predictor for each data set, model and seed: trained, or read from a checkpoint."""
 
-training = lambda w: jobs.train_job(CONFIG, *jobs.parse_run(w.run))
-importing = lambda w: jobs.import_job(CONFIG, *jobs.parse_run(w.run)[:2])
+training = lambda w: telling.train_job(CONFIG, *grid.parse_run(w.run))
+importing = lambda w: telling.import_job(CONFIG, *grid.parse_run(w.run)[:2])
 
 # Together they train one network, on the CPU where there is no GPU.
 processes = lambda w: max(1, dataset_of(w).gpus)

@@ -1,6 +1,6 @@
 """Tuning: what an option of a sampler or covariance is to be for a model, by samples that no table shows."""
 
-tuning = lambda w: jobs.tune_job(CONFIG, tuning_cells_of(w))
+tuning = lambda w: telling.tune_job(CONFIG, tuning_cells_of(w))
 
 
 rule tune:

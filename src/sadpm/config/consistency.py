@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sadpm.config.grid import all_cells, measured_cells, metrics_of, reference_errors
+from sadpm.config.cell_errors import FEWEST_IMAGES, reference_errors
+from sadpm.config.grid import all_cells, measured_cells, metrics_of
 from sadpm.config.jobs import RULES
 from sadpm.config.tune_errors import tune_errors
 from sadpm.extractors import BY_FEATURES
@@ -36,8 +37,6 @@ FOLDER_OF_RESULTS = (
 """What lies beside the folders of the data sets."""
 FOLDER_OF_DATASET = ("data", "extractor.json", "extractor.safetensors", "reference.json", "reference.npz")
 """What lies beside the folders of a data set's models."""
-FEWEST_IMAGES = {"fd": 2, "is": 2, "kid": 2, "precision": 4, "recall": 4, "memorised": 2}
-"""Of each kind, samples and real ones: a covariance, a kernel and a neighbour need two, third neighbours four."""
 
 
 def consistency_errors(config: Config) -> list[str]:

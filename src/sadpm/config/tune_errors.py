@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from sadpm.config.grid import Cell, all_cells, cell_errors
+from sadpm.config.cell_errors import FEWEST_IMAGES, cell_errors
+from sadpm.config.grid import Cell, all_cells
 from sadpm.config.tuning import TuneConfig, option_of, tuned_at, tunings_of, with_option
 
 if TYPE_CHECKING:
@@ -56,8 +57,6 @@ def _entry_errors(config: Config, name: str, entry: TuneConfig, cells: list[Cell
 def _grid_errors(
     config: Config, name: str, kind: Sampler | Covariance, entry: TuneConfig, at: list[Cell]
 ) -> Iterator[str]:
-    from sadpm.config.consistency import FEWEST_IMAGES  # which has this module look
-
     place, axis = f"tune.{name}", "samplers" if name in config.samplers else "covariances"
     for value in entry.grid:
         try:
