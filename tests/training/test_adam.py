@@ -55,6 +55,19 @@ def test_it_goes_on_from_its_state_and_from_torchs():
         assert torch.equal(other, parameter)
 
 
+def test_a_parameter_without_a_gradient_is_left_out_as_torch_does():
+    def moved(make):
+        parameters = [torch.tensor([float(i), -1.0], requires_grad=True) for i in range(3)]
+        optimizer = make(parameters)
+        for used in ((0, 2), (0, 1, 2), (1, 2), (0, 1)):
+            optimizer.zero_grad()
+            sum(parameters[place].square().sum() * (place + 2) for place in used).backward()
+            optimizer.step(0.1)
+        return [parameter.detach() for parameter in parameters]
+
+    assert all(map(torch.equal, moved(Adam), moved(lambda parameters: Torchs(parameters, fused=True))))
+
+
 def test_training_does_not_import_the_compiler():
     """It takes a second of processor time, which each training and each fit would pay."""
     program = """

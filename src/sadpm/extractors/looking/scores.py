@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ from sadpm.metrics.frechet_influence import frechet_influence
 from sadpm.metrics.inception_score import inception_score, inception_score_influence
 from sadpm.metrics.influence import NoInfluence
 from sadpm.metrics.kernel_distance import KID_SUBSETS, kernel_distance_influence, kernel_inception_distance
-from sadpm.metrics.memorisation import NearestImages, nearest_images
+from sadpm.metrics.memorisation import nearest_images
 from sadpm.metrics.precision_recall import Indicators, precision_recall_indicators, share, share_influence
 from sadpm.metrics.uncertainty import standard_error
 
@@ -55,17 +56,17 @@ def score_images(
     scores = {}
     for metric, measured in measure_all(images, extractors, keep_features=True).items():
         extractor, label = extractors[metric], labels[metric]
-        values, influence = _SCORES[metric](measured, reference)
-        error, kept = _error(label, influence)
+        part = _SCORES[metric](measured, reference)
+        error, influence = _error(label, part.influence)
         compared = {} if metric == "is" else {"reference_n": reference.n}
         notes = [*extractor.notes, *_notes(metric, label, len(images), reference)]
         described = {"name": extractor.name, "network": extractor.network, **extractor.facts()}
         entry = {
-            **values, **error, "label": label, "n": len(images), **compared, "extractor": described, "notes": notes,
-        }  # fmt: skip
-        # A share of real images has an error, but none that could be paired over samples.
-        details = _nearest_training_images(measured, reference) if metric == "memorised" else {}
-        scores[metric] = Score(entry, None if metric == "recall" else kept, details)
+            **part.values,
+            **error,
+            **{"label": label, "n": len(images), **compared, "extractor": described, "notes": notes},
+        }
+        scores[metric] = Score(entry, influence if part.is_paired else None, part.details)
     return scores
 
 
@@ -77,8 +78,16 @@ def _error(label: str, influence: Callable[[], FloatArray]) -> tuple[dict[str, A
     return {"standard_error": standard_error(values)}, values.astype(np.float32)
 
 
-Part = tuple[dict[str, Any], Callable[[], FloatArray]]
-"""Value and settings of a metric, and the way to its influence values."""
+class Part(NamedTuple):
+    """Value and settings of a metric, the way to its influence values, and what else is known of each sample.
+
+    Influence values that are not over samples have an error, but none that could be paired.
+    """
+
+    values: dict[str, Any]
+    influence: Callable[[], FloatArray]
+    details: Mapping[str, NDArray[Any]] = MappingProxyType({})
+    is_paired: bool = True
 
 
 def _frechet(measured: Measurement, reference: Reference) -> Part:
@@ -86,14 +95,14 @@ def _frechet(measured: Measurement, reference: Reference) -> Part:
     assert measured.features is not None
     features = measured.features
     gaussians = measured.statistics.mean, measured.statistics.covariance, reference.mean, reference.covariance
-    return {"value": frechet_distance(*gaussians)}, lambda: frechet_influence(features, *gaussians)
+    return Part({"value": frechet_distance(*gaussians)}, lambda: frechet_influence(features, *gaussians))
 
 
 def _inception(measured: Measurement, _: Reference) -> Part:
     assert measured.logits is not None
     logits, splits = measured.logits, min(SPLITS, len(measured.logits))
     mean, std = inception_score(logits, splits)
-    return {"value": mean, "std": std, "splits": splits}, lambda: inception_score_influence(logits, splits)
+    return Part({"value": mean, "std": std, "splits": splits}, lambda: inception_score_influence(logits, splits))
 
 
 def _kernel(measured: Measurement, reference: Reference) -> Part:
@@ -101,28 +110,25 @@ def _kernel(measured: Measurement, reference: Reference) -> Part:
     size = min(KID_SUBSET_SIZE, len(features), len(real))
     mean, std = kernel_inception_distance(features, real, size)
     settings = {"std": std, "subsets": KID_SUBSETS, "subset_size": size}
-    return {"value": mean, **settings}, lambda: kernel_distance_influence(features, real, size)
+    return Part({"value": mean, **settings}, lambda: kernel_distance_influence(features, real, size))
 
 
 def _precision(measured: Measurement, reference: Reference) -> Part:
     precise, _ = _indicators(measured, reference)
-    return {"value": share(precise)}, lambda: share_influence(precise)
+    return Part({"value": share(precise)}, lambda: share_influence(precise))
 
 
 def _recall(measured: Measurement, reference: Reference) -> Part:
     _, recalled = _indicators(measured, reference)
-    return {"value": share(recalled)}, lambda: share_influence(recalled)
+    return Part({"value": share(recalled)}, lambda: share_influence(recalled), is_paired=False)
 
 
 def _memorised(measured: Measurement, reference: Reference) -> Part:
-    copies = _pairs(measured, reference).memorised
-    return {"value": float(copies.mean())}, lambda: share_influence(copies)
+    from sadpm.running.device import select_device
 
-
-def _nearest_training_images(measured: Measurement, reference: Reference) -> dict[str, NDArray[Any]]:
-    """Which training image is nearest to each sample, and the ratio of distances by which the sample is judged."""
-    pairs = _pairs(measured, reference)
-    return {"nearest": pairs.image.astype(np.int32), "ratio": pairs.ratio.astype(np.float32)}
+    pairs = nearest_images(*_features(measured, reference), select_device())
+    details = {"nearest": pairs.image.astype(np.int32), "ratio": pairs.ratio.astype(np.float32)}
+    return Part({"value": share(pairs.memorised)}, lambda: share_influence(pairs.memorised), details)
 
 
 _SCORES: Mapping[Metric, Callable[[Measurement, Reference], Part]] = {
@@ -136,13 +142,6 @@ def _indicators(measured: Measurement, reference: Reference) -> tuple[Indicators
     from sadpm.running.device import select_device
 
     return precision_recall_indicators(*_features(measured, reference), select_device())
-
-
-@lru_cache(maxsize=1)  # asked for again for the images' details
-def _pairs(measured: Measurement, reference: Reference) -> NearestImages:
-    from sadpm.running.device import select_device
-
-    return nearest_images(*_features(measured, reference), select_device())
 
 
 def _features(measurement: Measurement, reference: Reference) -> tuple[Rows, Rows]:
