@@ -125,6 +125,13 @@ def test_a_mistake_is_named(path, value, message):
     assert "has 1 mistake:" in str(error.value)
 
 
+def test_a_metric_needs_as_many_samples_for_tuning_as_for_a_table():
+    values = changed(changed(VALUES, "datasets/digits/extractor", "inception"), "tune/scaled/metric", "precision")
+    load_config(changed(values, "tune/scaled/num_samples", 4))
+    with pytest.raises(ConfigError, match=r"tune\.scaled\.num_samples: 3 are too few for precision: 4 or more"):
+        load_config(changed(values, "tune/scaled/num_samples", 3))
+
+
 @pytest.mark.parametrize("apart", [True, False])
 def test_an_option_of_a_covariance_is_tuned_where_nothing_fitted_depends_on_it(tmp_path, apart):
     as_fitted = """

@@ -140,6 +140,20 @@ def test_copies_of_training_images_are_memorised(world, tmp_path):
     assert found.details["nearest"].tolist() == list(range(5, 25))
 
 
+def test_recall_has_an_error_that_nothing_can_be_paired_by(world, tmp_path):
+    """It counts real images, and so has nothing to say of single samples; precision does."""
+    images, looking = np.load(world / "images.npy"), PixelsExtractor().looking(["memorised"])["memorised"]
+    job = ReferenceJob(extractor="pixels", metrics=("memorised",))
+    measure_reference(job, tmp_path / "reference.npz", tmp_path / "reference.json", [world / "images.npy"])
+    reference = load_reference(tmp_path / "reference.npz", with_features=True)
+    noise = np.random.default_rng(0).integers(0, 256, images[:20].shape, dtype=np.uint8)
+    sampled, labels = np.concatenate([images[:20], noise]), {"precision": "precision", "recall": "recall"}
+    found = score_images(sampled, dict.fromkeys(labels, looking), labels, reference)
+    assert all(0 < found[metric].entry["standard_error"] < 1 for metric in labels)
+    assert found["recall"].influence is None
+    assert found["precision"].influence.shape == (40,)
+
+
 def test_samples_that_are_not_those_of_the_report_are_refused(world, tmp_path):
     original = (world / "s.npy").read_bytes()
     try:
