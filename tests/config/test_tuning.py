@@ -132,6 +132,14 @@ def test_a_metric_needs_as_many_samples_for_tuning_as_for_a_table():
         load_config(changed(values, "tune/scaled/num_samples", 3))
 
 
+def test_a_bound_is_not_had_of_what_samples_have_tuned():
+    """A metric of samples has chosen it, and so it is another rival's."""
+    values = changed(VALUES, "samplers/scaled", {"kind": "ddpm", "epsilon_scale": {"b": 1.0}})
+    bounds = {**TABLE, "metric": "bpd", "samplers": ["scaled"]}
+    with pytest.raises(ConfigError, match=r"'bpd' is not to be had of sampler 'scaled': 'scaled' is tuned by samples"):
+        load_config(changed(values, "tables/bounds", bounds))
+
+
 @pytest.mark.parametrize("apart", [True, False])
 def test_an_option_of_a_covariance_is_tuned_where_nothing_fitted_depends_on_it(tmp_path, apart):
     as_fitted = """
