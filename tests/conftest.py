@@ -9,6 +9,7 @@ from tiny import covariance_job, covariance_outputs, training_job, training_outp
 from sadpm.sources.reading.embedded import handwritten_digits
 from sadpm.stages.fit_covariances import fit_covariances
 from sadpm.stages.train import train
+from warm import warm_python
 
 # As in the workflow's jobs; two threads of a tiny network wait for each other when the machine is busy.
 torch.set_num_threads(1)
@@ -16,6 +17,13 @@ torch.set_num_threads(1)
 # How long an example takes says something about the machine alone.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
+
+
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory):
+    """A folder whose ``python`` needs no seconds to import what Snakemake and the stages need."""
+    with warm_python(tmp_path_factory.mktemp("warm")) as folder:
+        yield folder
 
 
 @pytest.fixture(scope="session")

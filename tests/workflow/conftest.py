@@ -1,5 +1,12 @@
 import pytest
-from real_runs import Workflow
+from real_runs import WARM, Workflow
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _warm_runs(warm):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(WARM, "PATH", f"{warm}:{WARM['PATH']}")
+        yield
 
 
 @pytest.fixture(scope="session")

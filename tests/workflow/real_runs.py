@@ -8,6 +8,13 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[2]
 TEST_CONFIG = REPOSITORY / "config" / "test.yaml"
 ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+WARM = dict(ENVIRONMENT)
+"""Where ``python`` starts what ``tests/warm.py`` has imported already, once its server runs; see conftest.py."""
+
+
+def say(command, environment=WARM, **options):
+    """Run a command to its end, and return it with what it said."""
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, **options)
 
 
 class Workflow:
@@ -19,18 +26,15 @@ class Workflow:
 
     def command(self, config=TEST_CONFIG):
         return [
-            *(sys.executable, "-m", "snakemake", "--snakefile", self.snakefile),
+            *("python", "-m", "snakemake", "--snakefile", self.snakefile),
             *("--directory", self.folder, "--configfile", config),
         ]
 
     def run(self, *arguments, check=True, environment=None, config=TEST_CONFIG):
-        done = subprocess.run(
-            [*self.command(config), "--cores", "2", *arguments],
-            env={**ENVIRONMENT, **(environment or {})},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        """With paths of its own, a run imports what lies there, and nothing is imported before."""
+        environment = environment or {}
+        base = ENVIRONMENT if environment.keys() & {"PATH", "PYTHONPATH"} else WARM
+        done = say([*self.command(config), "--cores", "2", *arguments], base | environment)
         if check:
             assert done.returncode == 0, done.stdout + done.stderr + self.logs()
         return done

@@ -1,12 +1,10 @@
 """What a configuration says and names is checked before any job, and also where results are there already."""
 
 import re
-import subprocess
-import sys
 
 import pytest
 import yaml
-from real_runs import ENVIRONMENT, REPOSITORY, TEST_CONFIG, Workflow
+from real_runs import REPOSITORY, TEST_CONFIG, Workflow, say
 from test_workflow import variant
 
 from sadpm.config.consistency import TARGETS
@@ -145,7 +143,7 @@ def test_several_files_are_merged_each_with_what_it_extends_and_then_the_command
     files = (tmp_path / "one/own.yaml", tmp_path / "more.yaml")
     options = ("--config", "seeds=[3]", "tables={table3: {models: [sa2-lam1]}}")
     command = [*Workflow(tmp_path).command(files[0]), files[1], "--cores", "1", "--dry-run", *options]
-    said = subprocess.run([*command, "--", "all"], env=ENVIRONMENT, capture_output=True, text=True, check=True).stdout
+    said = say([*command, "--", "all"]).stdout
     assert "elsewhere/own/tables/table4.csv" in said
     assert "Training sa2-lam1 on patches, seed 3" in said
     assert not re.search("seed0|seed1|figure2|results/", said)
@@ -154,8 +152,8 @@ def test_several_files_are_merged_each_with_what_it_extends_and_then_the_command
 def test_the_default_file_in_another_encoding_is_no_traceback(tmp_path):
     (tmp_path / "config").mkdir()
     (tmp_path / "config/config.yaml").write_bytes(TEST_CONFIG.read_bytes().replace(b"Frechet", b"Fr\xe9chet"))
-    command = [sys.executable, "-m", "snakemake", "--snakefile", REPOSITORY / "Snakefile", "--directory", tmp_path]
-    done = subprocess.run([*command, "--dry-run"], env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    command = ["python", "-m", "snakemake", "--snakefile", REPOSITORY / "Snakefile", "--directory", tmp_path]
+    done = say([*command, "--dry-run"])
     assert done.returncode == 1
     told = done.stdout + done.stderr
     assert re.search(r"config/config\.yaml, line \d+: byte \d+ \(0xe9\) is not UTF-8; save it as UTF-8", told)
@@ -185,7 +183,7 @@ def test_another_workflow_hands_over_its_own_values(tmp_path):
         f'module sadpm:\n    snakefile: "{REPOSITORY}/workflow/Snakefile"\n    config: config["inner"]\n'
         "use rule * from sadpm as *\n"
     )
-    command = [sys.executable, "-m", "snakemake", "--snakefile", snakefile, "--directory", tmp_path, "--dry-run"]
-    done = subprocess.run([*command, "table3"], env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    command = ["python", "-m", "snakemake", "--snakefile", snakefile, "--directory", tmp_path, "--dry-run"]
+    done = say([*command, "table3"])
     assert done.returncode == 0, done.stdout + done.stderr
     assert "results/inner/tables/table3.csv" in done.stdout

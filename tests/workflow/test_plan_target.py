@@ -3,12 +3,10 @@
 import csv
 import json
 import re
-import subprocess
-import sys
 from collections import Counter
 
 import yaml
-from real_runs import ENVIRONMENT, REPOSITORY, TEST_CONFIG, Workflow
+from real_runs import REPOSITORY, TEST_CONFIG, Workflow, say
 
 NO_FILES = {".snakemake", "results"}
 
@@ -32,7 +30,7 @@ def test_jobs_are_those_that_snakemake_would_run(tmp_path):
 
     def run(*targets):
         arguments = [*command, "--config", "seeds=[1, 2]", "--", *targets]
-        done = subprocess.run(arguments, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+        done = say(arguments)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
@@ -57,8 +55,8 @@ def test_another_workflow_may_ask_for_it_by_another_name(tmp_path):
         f'module sadpm:\n    snakefile: "{REPOSITORY}/workflow/Snakefile"\n    config: config["inner"]\n'
         "use rule * from sadpm as ours_*\n"
     )
-    command = [sys.executable, "-m", "snakemake", "--directory", tmp_path, "--cores", "1", "ours_plan"]
-    done = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    command = ["python", "-m", "snakemake", "--directory", tmp_path, "--cores", "1", "ours_plan"]
+    done = say(command, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert planned(tmp_path / "results/test", "table3")["sample_part"] == 2
 
