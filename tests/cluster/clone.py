@@ -25,7 +25,8 @@ PARTS = ("Snakefile", "workflow", "config", "profiles", "slurm", "environment.ym
 class Clone:
     """Files of the workflow in a folder of their own, where ``digits`` are trained in another way than in the tests."""
 
-    def __init__(self, folder, **training):
+    def __init__(self, folder, snakemake=("snakemake",), path=(), **training):
+        """The command for Snakemake, and folders in which its jobs look for ``python`` first, may be others."""
         folder.mkdir(exist_ok=True)
         for name in PARTS:
             source = REPOSITORY / name
@@ -38,7 +39,8 @@ class Clone:
         values |= {"checkpoint_seconds": 0, "samples_per_job": "model"}
         values["datasets"]["digits"]["training"] |= training
         (folder / "config/mine.yaml").write_text(yaml.safe_dump(values))
-        path = (folder / "profiles/slurm/without-accounting", Path(sys.executable).parent, os.environ["PATH"])
+        path = (folder / "profiles/slurm/without-accounting", *path, Path(sys.executable).parent, os.environ["PATH"])
+        self.snakemake = snakemake
         self.hold = Hold(folder / "held")
         self._environment = {**os.environ, **self.hold.environment, "PATH": ":".join(map(str, path))}
 
@@ -46,7 +48,7 @@ class Clone:
         """Start Snakemake; what it says goes to a file."""
         with (self.folder / "snakemake.log").open("a") as log:
             return subprocess.Popen(
-                ["snakemake", "--configfile", "config/mine.yaml", *arguments],
+                [*self.snakemake, "--configfile", "config/mine.yaml", *arguments],
                 cwd=self.folder, env=self._environment, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
 
@@ -55,7 +57,8 @@ class Clone:
 
     def start_on_cluster(self, *targets, options=()):
         return self.start(
-            *("--profile", "slurm", "--slurm-init-seconds-before-status-checks", "3", *options, "--", *targets)
+            *("--profile", "slurm", "--slurm-init-seconds-before-status-checks", "1"),
+            *("--max-status-checks-per-second", "2", *options, "--", *targets),
         )
 
     @contextmanager
@@ -134,6 +137,11 @@ class Clone:
 
     def weights(self, run):
         return sha256(self.results / f"{run}/model/diffusion_pytorch_model.safetensors")
+
+
+def warm_snakemake(warm):
+    """A command, for where no signal is meant for Snakemake: those of SLURM don't reach the jobs' processes then."""
+    return [warm / "python", "-m", "snakemake"]
 
 
 def kill_group(process):

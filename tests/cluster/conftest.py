@@ -1,7 +1,7 @@
 import shutil
 
 import pytest
-from clone import RUNS, STEPS, Clone
+from clone import RUNS, STEPS, Clone, warm_snakemake
 from throwaway_slurm import SlurmMissing, slurm_on_this_machine
 
 
@@ -22,9 +22,9 @@ def slurm(session_slurm):
 
 
 @pytest.fixture(scope="session")
-def local(session_slurm, tmp_path_factory):
+def local(session_slurm, tmp_path_factory, warm):
     """Some trainings, run without SLURM."""
-    clone = Clone(tmp_path_factory.mktemp("local"), steps=STEPS)
+    clone = Clone(tmp_path_factory.mktemp("local"), warm_snakemake(warm), [warm], steps=STEPS)
     clone.run("--cores", "2", "--", *(f"results/test/{run}/training.json" for run in RUNS))
     return clone
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
-from clone import RUNS, STEPS, Clone, kill_group
+from clone import RUNS, STEPS, Clone, kill_group, warm_snakemake
 from throwaway_slurm import ask, facts, wait_until
 from tiny import training_outputs
 
@@ -46,8 +46,8 @@ def files(clone, *patterns):
     return {path.relative_to(clone.results): sha256(path) for path in paths}
 
 
-def test_tables_are_those_of_a_run_without_slurm(slurm, tmp_path):
-    here, there = Clone(tmp_path / "here"), Clone(tmp_path / "there")
+def test_tables_are_those_of_a_run_without_slurm(slurm, tmp_path, warm):
+    here, there = (Clone(tmp_path / name, warm_snakemake(warm), [warm]) for name in ("here", "there"))
     here.run("--cores", "2", "--", "tables")
     with there.on_cluster("tables"):
         pass
@@ -88,10 +88,11 @@ def test_cancelled_and_failed_jobs_are_tried_again(slurm, local, clone):
     assert [clone.weights(run) for run in (cancelled, failing)] == [local.weights(run) for run in (cancelled, failing)]
 
 
-def test_processes_killed_at_random_moments(slurm, local, clone):
+def test_processes_killed_at_random_moments(slurm, local, clone, warm):
     """``KILLS=50 SEED=7 pytest tests/cluster -k killed_at_random`` kills more often, at other moments."""
     kills, seed = int(os.environ.get("KILLS", "20")), int(os.environ.get("SEED", "0"))
     draw, killed = random.Random(seed), set()
+    clone.snakemake = warm_snakemake(warm)
 
     def another():
         """A process that was not killed yet; none can be through."""

@@ -1,4 +1,7 @@
-"""Holds a stage before a step, for ``tests/holding.py``: Python imports this module where its folder is in the path."""
+"""Holds a stage before a step, for ``tests/holding.py``, and has Snakemake ask SLURM often.
+
+Python imports this module where its folder is in the path.
+"""
 
 import os
 import signal
@@ -27,6 +30,18 @@ def hold_stages(file: Path) -> None:
     sadpm.running.progress.progress = held
 
 
+def ask_often() -> None:
+    """Let Snakemake wait for as long as a test can't be slowed down by, instead of 10 seconds more each time."""
+    import asyncio
+
+    from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
+
+    async def sleep(_):
+        await asyncio.sleep(0.5)
+
+    RemoteExecutor.sleep = sleep
+
+
 def is_held(file, step):
     try:
         return step >= int(file.read_text())
@@ -41,3 +56,5 @@ def is_asked_to_stop():
 
 if "HELD_STEP" in os.environ and WITH_CHECKPOINTS.intersection(sys.orig_argv):
     hold_stages(Path(os.environ["HELD_STEP"]))
+if "HELD_STEP" in os.environ and "--profile" in sys.orig_argv:
+    ask_often()
