@@ -4,7 +4,7 @@ import signal
 import subprocess
 
 import pytest
-from test_kills import hashes, heads, sampling, training
+from harness import hashes, heads, sampling, training
 
 from holding import Hold
 
@@ -27,9 +27,9 @@ def remount(folder, option):
     subprocess.run(["mount", "-o", f"remount,{option}", folder], check=True)
 
 
-def assert_refused(process, reason):
+def assert_refused(process, reason, warm):
     """Run a stage that can't write, and see that it says so."""
-    refused = process.start()
+    refused = process.start(python=warm / "python")
     _, said = refused.communicate()
     assert refused.returncode == 1
     assert f"can't be written ({reason})" in said
@@ -37,25 +37,27 @@ def assert_refused(process, reason):
 
 
 @pytest.mark.parametrize("stage", [training, heads, sampling])
-def test_a_full_disk_is_told_and_the_work_goes_on_when_there_is_room(trained, digits, tmp_path, small_disk, stage):
-    whole, process = stage(trained, digits, tmp_path / "whole"), stage(trained, digits, small_disk)
-    whole.finish()
+def test_a_full_disk_is_told_and_the_work_goes_on_when_there_is_room(
+    trained, digits, small_disk, stage, undisturbed, warm
+):
+    process = stage(trained, digits, small_disk)
     remount(small_disk, "size=16k")
-    assert_refused(process, "No space left on device")
+    assert_refused(process, "No space left on device", warm)
     assert not list(small_disk.rglob("*.partial"))
     remount(small_disk, "size=64m")
-    process.finish()
-    assert hashes(process) == hashes(whole)
+    process.finish(warm / "python")
+    assert hashes(process) == undisturbed(stage)[0]
 
 
-def test_a_read_only_disk_is_told_and_the_checkpoints_stay_good(trained, digits, tmp_path, small_disk):
-    whole, process = training(trained, digits, tmp_path / "whole"), training(trained, digits, small_disk)
-    whole.finish()
+def test_a_read_only_disk_is_told_and_the_checkpoints_stay_good(
+    trained, digits, tmp_path, small_disk, undisturbed, warm
+):
+    process = training(trained, digits, small_disk)
     running = process.start_and_hold(Hold(tmp_path / "hold"))
     running.send_signal(signal.SIGKILL)
     running.communicate()
     remount(small_disk, "ro")
-    assert_refused(process, "Read-only file system")
+    assert_refused(process, "Read-only file system", warm)
     remount(small_disk, "rw")
-    assert "resuming from" in process.finish()
-    assert hashes(process) == hashes(whole)
+    assert "resuming from" in process.finish(warm / "python")
+    assert hashes(process) == undisturbed(training)[0]
