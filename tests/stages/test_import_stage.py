@@ -1,5 +1,4 @@
 import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -126,9 +125,9 @@ def test_what_does_not_fit_leaves_nothing_behind(file, tmp_path, shape, network,
     assert [path.name for path in tmp_path.iterdir()] == ["images.npy"]
 
 
-def test_a_users_mistake_ends_without_a_traceback(digits, tmp_path):
+def test_a_users_mistake_ends_without_a_traceback(digits, tmp_path, warm):
     options = {"params": job(tmp_path / "no.pth").model_dump_json(by_alias=True), "images": digits, **outputs(tmp_path)}
-    command = [sys.executable, "-m", "sadpm.stages.import_model", *(f"--{k}={v}" for k, v in options.items())]
+    command = [warm / "python", "-m", "sadpm.stages.import_model", *(f"--{k}={v}" for k, v in options.items())]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == f"import_model: {tmp_path / 'no.pth'}: there is no such file or folder\n"

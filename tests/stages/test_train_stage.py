@@ -31,9 +31,9 @@ from sadpm.training.batches import TrainingBatches
 from sadpm.training.state import TrainingState
 
 
-def command_line(job, digits, outputs):
+def command_line(job, digits, outputs, python=sys.executable):
     options = {"params": job.model_dump_json(by_alias=True), "images": digits, **outputs}
-    return [sys.executable, "-m", "sadpm.stages.train", *(f"--{name}={value}" for name, value in options.items())]
+    return [python, "-m", "sadpm.stages.train", *(f"--{name}={value}" for name, value in options.items())]
 
 
 def test_outputs_are_complete_and_the_checkpoints_gone(trained):
@@ -49,7 +49,7 @@ def test_outputs_are_complete_and_the_checkpoints_gone(trained):
 
 
 @pytest.mark.parametrize("survived", [1, 20, 40])
-def test_a_killed_training_goes_on_to_the_same_bytes(trained, digits, tmp_path, survived):
+def test_a_killed_training_goes_on_to_the_same_bytes(trained, digits, tmp_path, survived, warm):
     """Kill -9 when the checkpoint of some step lies there, then run the same command again."""
     job, outputs, hold = training_job(), training_outputs(tmp_path), Hold(tmp_path / "held").at(survived)
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads()), **hold.environment}
@@ -63,7 +63,8 @@ def test_a_killed_training_goes_on_to_the_same_bytes(trained, digits, tmp_path, 
     hold.release()
     assert process.returncode == -signal.SIGKILL
     assert not outputs["report"].exists()
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    again = [warm / "python", *command[1:]]
+    done = subprocess.run(again, env=environment, capture_output=True, text=True, check=True)
     assert "resuming from" in done.stderr
     expected = training_outputs(trained)
     assert sha256(outputs["model"]) == sha256(expected["model"])
@@ -272,9 +273,9 @@ def test_an_objective_that_does_not_keep_its_contract_is_told(digits, tmp_path, 
         train(training_job().model_copy(update={"objective": objective}), digits, **training_outputs(tmp_path))
 
 
-def test_a_users_mistake_ends_without_a_traceback(tmp_path):
+def test_a_users_mistake_ends_without_a_traceback(tmp_path, warm):
     missing = tmp_path / "images.npy"
-    command = command_line(training_job(), missing, training_outputs(tmp_path))
+    command = command_line(training_job(), missing, training_outputs(tmp_path), warm / "python")
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "images.npy" in done.stderr
