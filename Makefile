@@ -10,8 +10,9 @@ tables: $(ENV)/installed
 	snakemake --cores $(CORES) all
 	@echo "Open results/laptop/report.html"
 
+# Two processes, because one of them mostly waits for SLURM.
 test: $(ENV)/installed
-	pytest
+	pytest -n 2 --no-loadscope-reorder
 
 lint: $(ENV)/installed
 	ruff check .

@@ -19,6 +19,34 @@ settings.register_profile("any machine", deadline=None, suppress_health_check=[H
 settings.load_profile("any machine")
 
 
+LONGEST = ("cluster", "workflow", "reliability")
+
+
+def share_fixtures(nodeid):
+    """What is the same for all tests that one process has to run."""
+    file = nodeid.split("::")[0]
+    folder = file.rpartition("/")[0]
+    return folder if folder.endswith(LONGEST) else file
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with what takes longest, so that several processes end at about the same time."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.parent.name, len(LONGEST)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Let several processes share the tests out, as ``--dist`` does not: some folders have fixtures in common."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return share_fixtures(nodeid)
+
+    return Scheduling(config, log)
+
+
 @pytest.fixture(scope="session")
 def warm(tmp_path_factory):
     """A folder whose ``python`` needs no seconds to import what Snakemake and the stages need."""
