@@ -267,3 +267,33 @@ def test_a_process_without_a_gpu_of_its_own(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(UserError, match="LOCAL_RANK=2: there are 2 GPUs here"):
         distributed.join()
+
+
+ENDS = {
+    "pass": (0, ""),
+    "sys.exit(75)": (75, ""),
+    "sys.exit('what is wrong')": (1, "what is wrong\n"),
+    "print('told'); 1 / 0": (1, "ZeroDivisionError: division by zero\n"),
+}
+
+
+@pytest.mark.parametrize("work", ENDS)
+def test_one_of_several_processes_ends_as_its_work_did_and_python_prepares_no_end(work, monkeypatch):
+    def run():
+        program = (
+            "import atexit, sys\n"
+            "from sadpm.running.distributed import ending_at_once\n"
+            "atexit.register(print, 'prepared')\n"
+            f"with ending_at_once():\n    {work}\n"
+        )
+        return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+    told = "told\n" if "told" in work else ""
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    alone = run()
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    one_of_two = run()
+    status, said = ENDS[work]
+    assert (alone.returncode, alone.stdout) == (status, told + "prepared\n")
+    assert (one_of_two.returncode, one_of_two.stdout) == (status, told)
+    assert [alone.stderr[-len(said) :], one_of_two.stderr[-len(said) :]] == [said, said]

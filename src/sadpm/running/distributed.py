@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import traceback
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from tempfile import TemporaryDirectory
 from types import TracebackType
@@ -172,6 +174,32 @@ def launch(processes: int, module: str, arguments: Sequence[str]) -> None:
         raise UserError(
             f"ended early: {told}; the last checkpoint is kept, and the same command goes on from it"
         ) from None
+
+
+@contextmanager
+def ending_at_once() -> Iterator[None]:
+    """End the process with the block, where it is one of several, and spare it the end that Python would prepare.
+
+    Torch leaves threads of gloo's behind, which may be about to free a tensor that Python has known. They want Python's
+    lock for that, and a thread that wants it while Python ends aborts the process: its work is done, and it has failed.
+    """
+    if "WORLD_SIZE" not in os.environ:
+        yield
+        return
+    status: object = 0
+    try:
+        yield
+    except SystemExit as end:
+        status = end.code or 0
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    if not isinstance(status, int):
+        print(status, file=sys.stderr)
+        status = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def gpu_count() -> int:

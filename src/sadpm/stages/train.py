@@ -153,4 +153,5 @@ def _predictor(network: torch.nn.Module) -> PredictNoise:
 
 
 if __name__ == "__main__":
-    command(train)
+    with distributed.ending_at_once():
+        command(train)
