@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from sadpm.running.distributed import ALONE, Group
 from sadpm.running.files import UserError
 from sadpm.running.finite import first_not_finite
+from sadpm.training.adam import Adam
 
 LOSS_COLUMNS = ("step", "loss")
 """Of the log of a noise predictor's training; the parts of its objective's loss follow."""
@@ -58,7 +59,7 @@ class TrainingState:
         self._parameters: list[Tensor] = list(module.parameters())
         self._averages: list[Tensor] = list(self.ema.parameters())
         self._learning_rate = learning_rate if callable(learning_rate) else lambda step: learning_rate
-        self.optimizer = torch.optim.Adam(self._parameters, lr=self._learning_rate(0), fused=True)
+        self.optimizer = Adam(self._parameters)
         self.ema_decay, self.max_grad_norm = ema_decay, max_grad_norm
         self.log_every, self._group = log_every, group
         self._loss_of_zero = loss_of_zero
@@ -71,8 +72,7 @@ class TrainingState:
         loss.backward()
         if self.max_grad_norm is not None:
             nn.utils.clip_grad_norm_(self._parameters, self.max_grad_norm)
-        self.optimizer.param_groups[0]["lr"] = self._learning_rate(self.step)
-        self.optimizer.step()
+        self.optimizer.step(self._learning_rate(self.step))
         self._average_weights()
         self.step += 1
         self._record(torch.stack([loss, *terms]).detach())
