@@ -195,3 +195,8 @@ def memory(base, copies):
 def gpu_of(w):
     """How many GPUs a job asks for that can use one."""
     return min(dataset_of(w).gpus, 1)
+
+
+def execution_of(w):
+    """How a job runs its network, as JSON: a resource, because other options are no reason to run a job again."""
+    return jobs.execution_of(CONFIG, name_of_dataset(w)).as_argument()

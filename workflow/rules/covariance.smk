@@ -24,6 +24,7 @@ rule fit_covariances:
         runtime=24 * 60,
         gpu=gpu_of,
         checkpoint_seconds=CONFIG.checkpoint_seconds,
+        execution=execution_of,
     params:
         job=as_json(fitting),
         model=lambda w, input: folder_of(input.model),
@@ -36,4 +37,5 @@ rule fit_covariances:
         " --params {params.job:q} --images {input.images:q}"
         " --model {params.model:q} --fitted {output.fitted:q}"
         " --report {output.report:q} --checkpoints {params.checkpoints:q}"
-        " --checkpoint-seconds {resources.checkpoint_seconds} 2> {log:q}"
+        " --checkpoint-seconds {resources.checkpoint_seconds}"
+        " --execution {resources.execution:q} 2> {log:q}"

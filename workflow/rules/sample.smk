@@ -32,6 +32,7 @@ rule sample:
         runtime=24 * 60,
         gpu=gpu_of,
         checkpoint_seconds=CONFIG.checkpoint_seconds,
+        execution=execution_of,
     params:
         job=as_json(sampling),
         model=lambda w, input: folder_of(input.model),
@@ -43,7 +44,8 @@ rule sample:
         f"{STAGES}.sample"
         " --params {params.job:q} --model {params.model:q}"
         " --covariances {input.covariances:q} --samples {output.samples:q} --report {output.report:q}"
-        " --checkpoints {params.checkpoints:q} --checkpoint-seconds {resources.checkpoint_seconds} 2> {log:q}"
+        " --checkpoints {params.checkpoints:q} --checkpoint-seconds {resources.checkpoint_seconds}"
+        " --execution {resources.execution:q} 2> {log:q}"
 
 
 use rule sample as sample_part with:

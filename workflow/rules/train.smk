@@ -30,6 +30,7 @@ rule train:
         runtime=24 * 60,
         gpu=lambda w: dataset_of(w).gpus,
         checkpoint_seconds=CONFIG.checkpoint_seconds,
+        execution=execution_of,
     params:
         job=as_json(training),
         model=lambda w, output: folder_of(output.model),
@@ -42,7 +43,7 @@ rule train:
         " --params {params.job:q} --images {input.images:q}"
         " --model {params.model:q} --log {output.losses:q} --report {output.report:q}"
         " --checkpoints {params.checkpoints:q} --checkpoint-seconds {resources.checkpoint_seconds}"
-        " --processes {resources.gpu} 2> {log:q}"
+        " --processes {resources.gpu} --execution {resources.execution:q} 2> {log:q}"
 
 
 rule import_model:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sadpm.config.grid import all_cells, metrics_of, reference_errors
-from sadpm.config.jobs import RULES
+from sadpm.config.jobs import RULES, execution_of
 from sadpm.extractors import BY_FEATURES
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def consistency_errors(config: Config) -> list[str]:
     if errors := [*_name_errors(config), *reference_errors(config)]:
         return errors
     for name, dataset in config.datasets.items():
+        errors += _execution_errors(config, name)
         known = None if dataset.source.is_read_for_its_shape else dataset.source.shape()
         errors += _sample_errors(config, name) or (shape_errors(config, name, known) if known else [])
     return errors
@@ -68,6 +69,17 @@ def shape_errors(config: Config, dataset: str, shape: ImageShape) -> list[str]:
     if config.datasets[dataset].reference is None and (reason := _too_few(config, dataset, shape.number)):
         errors.append(f"datasets.{dataset}.source: {reason}")
     return errors
+
+
+def _execution_errors(config: Config, dataset: str) -> list[str]:
+    entry, parts = config.datasets[dataset], execution_of(config, dataset).gradient_accumulation
+    trained = [model for name, model in config.models.items() if dataset not in model.checkpoint]
+    sizes = [entry.training.batch_size * model.batch_multiplier for model in trained]
+    if not (unequal := [size for size in sizes if size % (parts * max(1, entry.gpus))]):
+        return []
+    shared = f"datasets.{dataset}: execution.gradient_accumulation ({parts})"
+    by_gpus = f" times gpus ({entry.gpus})" if entry.gpus > 1 else ""
+    return [f"{shared}{by_gpus} must divide each batch of training, and there is one of {unequal[0]} images"]
 
 
 def _sample_errors(config: Config, dataset: str) -> list[str]:

@@ -22,6 +22,7 @@ from sadpm.covariances import CovarianceSection
 from sadpm.diffusion.section import ScheduleConfig
 from sadpm.extractors import ExtractorSection
 from sadpm.kinds.section import Metric, Name, SamplesPerJob, Section
+from sadpm.networks.section import ExecutionConfig, JobPrecision
 from sadpm.objectives import ObjectiveSection
 from sadpm.samplers import SamplerSection
 from sadpm.sources import SourceSection
@@ -55,6 +56,7 @@ class TrainJob(Section):
     training: TrainingConfig
     objective: ObjectiveSection
     seed: int
+    precision: JobPrecision = "float32"
 
     @property
     def images_seen(self) -> int:
@@ -77,6 +79,7 @@ class CovarianceJob(Section):
     heads: HeadsConfig
     covariances: dict[Name, CovarianceSection]
     seed: int
+    precision: JobPrecision = "float32"
 
 
 class Chain(Section):
@@ -103,6 +106,7 @@ class SampleJob(Section):
     batch_size: int
     seed: int
     shard: tuple[int, int] = (0, 1)
+    precision: JobPrecision = "float32"
 
     def batches(self) -> list[range]:
         """Return which images are drawn at once, the same whatever n, because rounding depends on the company."""
@@ -236,7 +240,13 @@ def train_job(config: Config, dataset: str, model: str, seed: int) -> TrainJob:
         training=training.model_copy(update=scaled),
         objective=entry.objective,
         seed=seed,
+        precision=execution_of(config, dataset).precision,
     )
+
+
+def execution_of(config: Config, dataset: str) -> ExecutionConfig:
+    """How the networks of a data set are run: as the experiment says, and the data set where it says more."""
+    return config.execution.changed_by(config.datasets[dataset].execution)
 
 
 def import_job(config: Config, dataset: str, model: str) -> ImportJob:
@@ -255,6 +265,7 @@ def covariance_job(config: Config, dataset: str, seed: int, fits: Iterable[str])
         heads=config.datasets[dataset].heads,
         covariances={name: config.covariances[name].as_fitted() for name in fits},
         seed=seed,
+        precision=execution_of(config, dataset).precision,
     )
 
 
@@ -268,6 +279,7 @@ def sample_job(config: Config, cells: Sequence[Cell], shard: tuple[int, int] = (
         batch_size=dataset.sampling_batch_size,
         seed=cells[0].seed,
         shard=shard,
+        precision=execution_of(config, cells[0].dataset).precision,
     )
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sadpm.diffusion.covariance import average_over_pixels, clip_covariance
 from sadpm.diffusion.samplers import Prediction
+from sadpm.networks.execution import See
 from sadpm.networks.unet import UNet, load_unet
 from sadpm.running.files import UserError, write_atomically
 from sadpm.running.finite import first_not_finite
@@ -43,7 +44,13 @@ class Predictor:
     """The network with one way to estimate the covariance; called with x_t (B, C, H, W) and the level t."""
 
     def __init__(
-        self, unet: UNet, covariances: Covariances | None = None, *, average: bool = False, clip: bool = False
+        self,
+        unet: UNet,
+        covariances: Covariances | None = None,
+        *,
+        average: bool = False,
+        clip: bool = False,
+        see: See | None = None,
     ) -> None:
         """Join them.
 
@@ -52,13 +59,15 @@ class Predictor:
             covariances: None stands for a fixed variance.
             average: one value an image in place of one a pixel.
             clip: clamp the covariance to [0, 1].
+            see: how the network is run; None for as it is.
         """
-        self._unet, self._covariances, self._average, self._clip = unet, covariances, average, clip
+        self._see = unet.see if see is None else see
+        self._covariances, self._average, self._clip = covariances, average, clip
 
     def __call__(self, x: Tensor, t: int) -> Prediction:
         """Predict at level t, in one forward pass; UserError for a covariance of a shape that does not fit."""
-        h, emb = self._unet.features(x, t - 1)
-        noise = self._unet.output(h)
+        # A tensor, so that what is compiled or recorded for one level serves all.
+        noise, h, emb = self._see(x, torch.full((1,), float(t - 1), device=x.device))
         if self._covariances is None:
             return Prediction(noise)
         covariance = self._covariances(Seen(x, t, noise, h, emb))

@@ -1,6 +1,8 @@
 """The device of a stage, chosen once."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -15,9 +17,22 @@ def select_device() -> torch.device:
     """
     name = os.environ.get("SADPM_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        return torch.empty(0, device=name).device
+        device = torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"SADPM_DEVICE={name}: no such device here; choose cpu, cuda or cuda:<number>") from error
+    torch.backends.cudnn.allow_tf32 = False  # torch's default is another: float32 is to mean float32
+    return device
+
+
+@contextmanager
+def memory_advice(advice: str) -> Iterator[None]:
+    """Raise a GPU's lack of memory as a UserError that says what helps."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"the GPU's memory is too small: {advice}. The last checkpoint is kept ({str(error).partition(chr(10))[0]})"
+        ) from error
 
 
 def device_name(device: torch.device) -> str:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """Return a tensor of the host on a device; the host goes on at once, because the copy is made from pinned memory."""
+    """Return a tensor of the host on a device; the copy is made from pinned memory, and the host goes on at once."""
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 

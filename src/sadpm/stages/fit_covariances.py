@@ -9,11 +9,15 @@ from torch import Tensor
 from sadpm.config.jobs import CovarianceJob
 from sadpm.covariances import Estimate, Fitting
 from sadpm.diffusion.schedule import NoiseSchedule, network_time
+from sadpm.networks.execution import Executed, See
 from sadpm.networks.predictor import Seen, load_network, write_fitted
+from sadpm.networks.section import PLAIN, Execution
 from sadpm.running.checkpoints import Checkpoints
-from sadpm.running.device import device_name, select_device
+from sadpm.running.device import device_name, memory_advice, select_device
+from sadpm.running.distributed import ALONE
 from sadpm.running.files import provenance, sha256, write_json
 from sadpm.running.randomness import generator, position_seed
+from sadpm.running.transfers import to_device
 from sadpm.sources.reading.prepared import load_pixels
 from sadpm.stages import command
 from sadpm.training.batches import TrainingBatches
@@ -27,10 +31,13 @@ def fit_covariances(
     report: Path,
     checkpoints: Path,
     checkpoint_seconds: int = 600,
+    execution: Execution = PLAIN,
 ) -> None:
     """Write what all the job's covariances have learned, as one file; go on where an earlier try was left."""
     device = select_device()
-    saved = Checkpoints(checkpoints, params, checkpoint_seconds, images=sha256(images), model=sha256(model))
+    executed = Executed(execution, params.precision, device)
+    inputs = {"images": sha256(images), "model": sha256(model), **executed.inputs()}
+    saved = Checkpoints(checkpoints, params, checkpoint_seconds, ALONE, **inputs)
     schedule = NoiseSchedule.create(**params.schedule.model_dump()).to(device)
     unet = load_network(model, device).train(params.heads.backbone_dropout)
     fitting = Fitting(unet, schedule, params.heads, params.seed, device)
@@ -43,28 +50,39 @@ def fit_covariances(
     def state() -> dict[str, Any]:
         return {name: estimate.state_dict() for name, estimate in estimates.items()}
 
-    for step in saved.steps(params.heads.steps, state, f"fitting {', '.join(estimates)}"):
-        fit_step(step, fitting, estimates, batches.at(step))
+    with memory_advice("set execution.precision: bfloat16, or a smaller heads.batch_size; both make other results"):
+        see = executed.seeing(unet, params.heads.batch_size)
+        for step in saved.steps(params.heads.steps, state, f"fitting {', '.join(estimates)}"):
+            fit_step(step, fitting, estimates, batches.at(step), see)
 
     write_fitted(fitted, {name: estimate.tensors() for name, estimate in estimates.items()})
-    facts = {"seconds": saved.seconds, "device": device_name(device), "torch": torch.__version__}
+    facts = {
+        "seconds": saved.seconds,
+        "device": device_name(device),
+        "torch": torch.__version__,
+        "execution": executed.report(),
+    }
     losses = {name: estimate.history for name, estimate in estimates.items() if estimate.history}
     origin = provenance(params, images=images, model=model)
     write_json(report, {**facts, "columns": ["step", "loss"], "losses": losses, "provenance": origin})
     saved.remove()
 
 
-def fit_step(step: int, fitting: Fitting, estimates: dict[str, Estimate], x0: Tensor) -> None:
-    """Show one batch of noisy images to the frozen network, and let all estimates learn from it."""
+def fit_step(step: int, fitting: Fitting, estimates: dict[str, Estimate], x0: Tensor, see: See | None = None) -> None:
+    """Show one batch of noisy images to the frozen network, and let all estimates learn from it.
+
+    ``see`` is how the network is run; None stands for as it is.
+    """
     schedule, seed = fitting.schedule, fitting.seed
     draws = generator(seed, "covariance", step, x0.device)
     torch.manual_seed(position_seed(seed, "covariance-dropout", step))
-    n = stratified_levels(step, len(x0), schedule.num_train_timesteps, seed).to(x0.device, non_blocking=True)
+    n = stratified_levels(step, len(x0), schedule.num_train_timesteps, seed)
+    n = to_device(n, x0.device)
     eps = torch.randn(x0.shape, generator=draws, device=x0.device)
     with torch.no_grad():
         x = schedule.add_noise(x0, eps, n)
-        h, emb = fitting.unet.features(x, network_time(n))
-        seen = Seen(x, n, fitting.unet.output(h), h, emb)
+        noise, h, emb = (see or fitting.unet.see)(x, network_time(n))
+        seen = Seen(x, n, noise, h, emb)
     for estimate in estimates.values():
         estimate.learn(seen, eps)
 

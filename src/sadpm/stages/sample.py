@@ -12,12 +12,15 @@ from sadpm.config.jobs import Chain, SampleJob
 from sadpm.diffusion.samplers import pixel_variance, to_uint8
 from sadpm.diffusion.schedule import NoiseSchedule
 from sadpm.diffusion.timesteps import exact_timesteps
+from sadpm.networks.execution import Executed, See
 from sadpm.networks.predictor import Predictor, load_network, read_fitted
+from sadpm.networks.section import PLAIN, Execution
 from sadpm.networks.unet import UNet
 from sadpm.running.checkpoints import Checkpoints
-from sadpm.running.device import device_name, select_device
+from sadpm.running.device import device_name, memory_advice, select_device
 from sadpm.running.files import UserError, provenance, write_atomically, write_json
 from sadpm.running.randomness import ImageNoise
+from sadpm.running.transfers import Leaving
 from sadpm.samplers import Manner
 from sadpm.sources.reading.prepared import write_samples
 from sadpm.stages import command
@@ -31,6 +34,7 @@ def sample(
     checkpoints: Path,
     covariances: Sequence[Path] = (),
     checkpoint_seconds: int = 600,
+    execution: Execution = PLAIN,
 ) -> None:
     """Write uint8 images (cells, n, H, W, C) and a report; ``covariances`` are files of what was fitted.
 
@@ -39,7 +43,8 @@ def sample(
     """
     device = select_device()
     schedule = NoiseSchedule.create(**params.schedule.model_dump())
-    unet = load_network(model, device)
+    executed, unet = Executed(execution, params.precision, device), load_network(model, device)
+    see = executed.seeing(unet, min(params.batch_size, params.num_samples))
     shape = (unet.in_channels, unet.sample_size, unet.sample_size)
     files = {name: path for path in covariances for name in path.stem.split("+")}
     origin = provenance(params, model=model, **{path.stem: path for path in covariances})
@@ -48,11 +53,13 @@ def sample(
     finished: list[Checkpoints] = []
     for chain in params.chains:
         file = None if chain.fit is None else files.get(chain.fit)
-        predict = predictor(chain, unet, schedule, file)
+        predict = predictor(chain, unet, schedule, file, see)
         inputs = {name: origin["inputs"][name] for name in ("model", *([file.stem] if file else []))}
         chain_only = params.model_copy(update={"chains": (chain,)})
+        inputs |= executed.inputs()
         saved = Checkpoints(checkpoints / f"{chain.cell.draw}{part}", chain_only, checkpoint_seconds, **inputs)
-        draw_images(params, chain, predict, shape, schedule, device, saved)
+        with memory_advice("set a smaller sampling_batch_size, or execution.precision: bfloat16; both draw all again"):
+            draw_images(params, chain, predict, shape, schedule, device, saved)
         draws.append({"cell": chain.cell.as_dict(), "network_calls": chain.steps, "seconds": saved.seconds})
         finished.append(saved)
 
@@ -63,7 +70,8 @@ def sample(
             draw["sha256"] = content
 
     write_atomically(samples, write)
-    write_json(report, {"device": device_name(device), "draws": draws, "provenance": origin})
+    facts = {"device": device_name(device), "execution": executed.report()}
+    write_json(report, {**facts, "draws": draws, "provenance": origin})
     for saved in finished:
         saved.remove()
 
@@ -91,9 +99,15 @@ def draw_images(
     if (found := saved.latest()) is not None:
         x, drawn = found["x"].to(device), found["drawn"]
     images, first = [drawn], saved.done
+    leaving: list[Leaving] = []
 
     def state() -> dict[str, Tensor]:
-        check_finite(x, chain)
+        check_finite(x.isfinite().all(), chain)
+        for batch in leaving:
+            pixels, finite = batch.arrived()
+            check_finite(finite, chain)
+            images.append(pixels)
+        leaving.clear()
         return {"x": x, "drawn": torch.cat(images)}
 
     what = f"{chain.cell.draw}, batches of {params.batch_size}"
@@ -113,26 +127,27 @@ def draw_images(
                     f"sampler {chain.sampler.kind!r}: a state of shape {tuple(x.shape)}, not of images {shape}"
                 )
             if j == chain.steps - 1:
-                check_finite(x, chain)
-                images.append(to_uint8(x).cpu())
+                leaving.append(Leaving(to_uint8(x), x.isfinite().all()))
 
 
-def predictor(chain: Chain, unet: UNet, schedule: NoiseSchedule, fitted: Path | None) -> Predictor:
-    """Return the model with a chain's covariance.
+def predictor(
+    chain: Chain, unet: UNet, schedule: NoiseSchedule, fitted: Path | None, see: See | None = None
+) -> Predictor:
+    """Return the model with a chain's covariance; ``see`` is how the network is run, None for as it is.
 
     Raises:
         UserError: the covariance was not fitted, or to another network.
     """
     covariance, clip = chain.covariance, chain.recipe.clip_sample
     if not covariance.is_fitted:
-        return Predictor(unet)
+        return Predictor(unet, see=see)
     if fitted is None or chain.fit is None:
         raise UserError(f"the covariance {covariance.kind!r} needs the file of what was fitted")
     try:
         loaded = covariance.load(read_fitted(fitted, chain.fit), unet, schedule)
     except (ValueError, KeyError) as error:
         raise UserError(f"{fitted}: {chain.fit}: {error}; delete it to have it fitted again") from error
-    return Predictor(unet, loaded, average=covariance.average, clip=clip)
+    return Predictor(unet, loaded, average=covariance.average, clip=clip, see=see)
 
 
 def manner(chain: Chain) -> Manner:
@@ -142,9 +157,9 @@ def manner(chain: Chain) -> Manner:
     return Manner(optimal=chain.covariance.is_fitted, clip_sample=chain.recipe.clip_sample, max_variance=bound)
 
 
-def check_finite(x: Tensor, chain: Chain) -> None:
-    """Raise UserError for images (B, C, H, W) of which the cast to uint8 would make black ones in silence."""
-    if not x.isfinite().all():
+def check_finite(finite: Tensor, chain: Chain) -> None:
+    """Raise UserError for images that are not all finite: the cast to uint8 would make black ones in silence."""
+    if not finite:
         raise UserError(
             f"images of {chain.cell.draw} are not finite: the network has diverged, or the covariance fitted to it, or"
             " the chain itself; look at the losses in log.csv and in the report below covariance/, and train or fit"
