@@ -199,4 +199,4 @@ def gpu_of(w):
 
 def execution_of(w):
     """How a job runs its network, as JSON: a resource, because other options are no reason to run a job again."""
-    return jobs.execution_of(CONFIG, name_of_dataset(w)).as_argument()
+    return jobs.execution_of(CONFIG, name_of_dataset(w)).options().model_dump_json(exclude_defaults=True)

@@ -49,9 +49,7 @@ class Executed:
             self._give_up("precision", "float32", reason)
         if asked.cuda_graphs and (reason := self._no_graphs(dropout)) is not None:
             self._give_up("cuda_graphs", False, reason)
-        if device.type == "cuda":
-            tf32 = self.precision == "tf32"
-            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
+        allow_tf32(device, self.precision == "tf32")
 
     @property
     def precision(self) -> Precision:
@@ -100,8 +98,16 @@ class Executed:
         # Under static_graph, torch allows no step without an exchange, as all but the last of several parts are.
         return self._group.wrap(self._compiled(whole, rehearse), static=self.parts == 1)
 
-    def seeing(self, unet: UNet, images: int) -> See:
-        """Return :meth:`UNet.see` of a frozen network for so many images, in float32 whatever it computes in."""
+    def seeing(
+        self, unet: UNet, images: int, within: Callable[[], AbstractContextManager[object]] = torch.no_grad
+    ) -> See:
+        """Return :meth:`UNet.see` of a frozen network, in float32 whatever it computes in.
+
+        Args:
+            unet: the network.
+            images: how many it is shown at once.
+            within: the context in which it will be called: what is compiled serves one alone.
+        """
 
         def see(x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             with self.autocast():
@@ -111,7 +117,7 @@ class Executed:
         def rehearse(compiled: See) -> None:
             size = unet.sample_size
             zeros = torch.zeros(images, unet.in_channels, size, size, device=self._device)
-            with torch.inference_mode():
+            with within():
                 compiled(zeros, zeros.new_zeros(1))
 
         seen: See = self.replayed(self._compiled(see, rehearse))
@@ -178,6 +184,12 @@ class Cast(nn.Module):
 def recorder() -> Recorder:
     """Return what records work on this machine's GPU."""
     return CudaRecorder()
+
+
+def allow_tf32(device: torch.device, allowed: bool) -> None:
+    """Say whether a GPU may round what it multiplies to TF32, which torch's own default lets convolutions do."""
+    if device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
 
 
 def missing_precision(precision: Precision, device: torch.device) -> str | None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sadpm.diffusion.covariance import average_over_pixels, clip_covariance
 from sadpm.diffusion.samplers import Prediction
-from sadpm.networks.execution import See
+from sadpm.networks.execution import See, allow_tf32
 from sadpm.networks.unet import UNet, load_unet
 from sadpm.running.files import UserError, write_atomically
 from sadpm.running.finite import first_not_finite
@@ -84,7 +84,7 @@ def _broadcasts(tensor: Tensor, images: Tensor) -> bool:
 
 
 def load_network(model: Path, device: torch.device) -> UNet:
-    """Read a model's folder; the network is frozen and in evaluation mode.
+    """Read a model's folder; the network is frozen and in evaluation mode, and float32 means float32 from then on.
 
     Raises:
         UserError: a file is missing or does not fit, or a weight is not finite.
@@ -95,6 +95,7 @@ def load_network(model: Path, device: torch.device) -> UNet:
         raise UserError(f"{model}: {error}; delete the folder to have the model trained again") from error
     if (name := first_not_finite(unet.state_dict())) is not None:
         raise UserError(f"{model}: {name} holds values that are not finite; delete it to have it trained again")
+    allow_tf32(device, False)
     return unet.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
 
 

@@ -50,10 +50,9 @@ class ExecutionConfig(Execution):
         """Return it with what another one says."""
         return self.model_copy(update={name: getattr(other, name) for name in other.model_fields_set})
 
-    def as_argument(self) -> str:
-        """Return the JSON of an :class:`Execution` with what is not the default: that which is no part of a job."""
-        options = {name: getattr(self, name) for name in Execution.model_fields}
-        return Execution(**options).model_dump_json(exclude_defaults=True)
+    def options(self) -> Execution:
+        """Return what is no part of a job."""
+        return Execution(**{name: getattr(self, name) for name in Execution.model_fields})
 
 
 ExecutionSection = Annotated[ExecutionConfig, Field(exclude_if=lambda said: not said.model_fields_set)]

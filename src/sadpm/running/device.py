@@ -17,11 +17,9 @@ def select_device() -> torch.device:
     """
     name = os.environ.get("SADPM_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        device = torch.empty(0, device=name).device
+        return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"SADPM_DEVICE={name}: no such device here; choose cpu, cuda or cuda:<number>") from error
-    torch.backends.cudnn.allow_tf32 = False  # torch's default is another: float32 is to mean float32
-    return device
 
 
 @contextmanager

@@ -64,9 +64,7 @@ class Group:
         """
         if self.size == 1:
             return network
-        return nn.parallel.DistributedDataParallel(
-            network, gradient_as_bucket_view=True, broadcast_buffers=False, static_graph=static
-        )
+        return nn.parallel.DistributedDataParallel(network, gradient_as_bucket_view=True, static_graph=static)
 
     def apart(self, network: nn.Module) -> AbstractContextManager[object]:
         """Return a context in which gradients of a wrapped network are added up and not exchanged yet."""

@@ -35,11 +35,11 @@ def fit_covariances(
 ) -> None:
     """Write what all the job's covariances have learned, as one file; go on where an earlier try was left."""
     device = select_device()
+    unet = load_network(model, device).train(params.heads.backbone_dropout)
     executed = Executed(execution, params.precision, device)
     inputs = {"images": sha256(images), "model": sha256(model), **executed.inputs()}
     saved = Checkpoints(checkpoints, params, checkpoint_seconds, ALONE, **inputs)
     schedule = NoiseSchedule.create(**params.schedule.model_dump()).to(device)
-    unet = load_network(model, device).train(params.heads.backbone_dropout)
     fitting = Fitting(unet, schedule, params.heads, params.seed, device)
     batches = TrainingBatches(load_pixels(images), params.heads.batch_size, params.seed, device)
     estimates = {name: covariance.estimate(fitting) for name, covariance in params.covariances.items()}

@@ -43,8 +43,9 @@ def sample(
     """
     device = select_device()
     schedule = NoiseSchedule.create(**params.schedule.model_dump())
-    executed, unet = Executed(execution, params.precision, device), load_network(model, device)
-    see = executed.seeing(unet, min(params.batch_size, params.num_samples))
+    unet = load_network(model, device)
+    executed = Executed(execution, params.precision, device)
+    see = executed.seeing(unet, min(params.batch_size, params.num_samples), torch.inference_mode)
     shape = (unet.in_channels, unet.sample_size, unet.sample_size)
     files = {name: path for path in covariances for name in path.stem.split("+")}
     origin = provenance(params, model=model, **{path.stem: path for path in covariances})
