@@ -6,6 +6,7 @@ from tiny import chain, covariance_job, covariance_outputs, sampling_job, traini
 
 import sadpm.networks.execution as execution_module
 import sadpm.stages.train as stage
+from sadpm.diffusion.schedule import NoiseSchedule
 from sadpm.networks.execution import Executed
 from sadpm.networks.section import Execution
 from sadpm.networks.unet import load_unet
@@ -80,13 +81,19 @@ def test_a_replayed_training_has_the_same_bytes_also_when_it_was_interrupted(dig
 
 
 def test_a_batch_in_parts_is_the_same_training_but_for_rounding(digits, tmp_path):
-    models = []
+    models, gradients = [], []
     for parts in (1, 3):
         job, folder = training_job(steps=10, dropout=0.0), tmp_path / str(parts)
         _, used = model_of(job, digits, folder, execution=Execution(gradient_accumulation=parts))
         assert used["gradient_accumulation"] == parts
         models.append(load_unet(folder / "model").state_dict())
         losses = (folder / "log.csv").read_text()
+        schedule = NoiseSchedule.create(**job.schedule.model_dump())
+        network = stage.new_network(job, (6, 8, 8, 1))
+        x0, draws = stage.draws_at(0, job, schedule, torch.zeros(6, 1, 8, 8))
+        stage.add_gradients(job, schedule, network, x0, draws, parts)
+        gradients.append([parameter.grad for parameter in network.parameters()])
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-4, atol=1e-4)
     for name, weights in models[0].items():
         torch.testing.assert_close(models[1][name], weights, rtol=1e-3, atol=1e-5)
     assert losses.count("\n") == 4
