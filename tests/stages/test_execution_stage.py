@@ -138,6 +138,19 @@ def test_bfloat16_reaches_training_fitting_and_sampling(trained, digits, tmp_pat
     assert len(set(hashes)) == 2
 
 
+def test_writing_beside_the_work_changes_nothing(trained, digits, tmp_path):
+    """Checkpoints are due after each step, and nobody waits for them."""
+    whole, beside = {}, {"checkpoint_seconds": 1e-9}
+    job, drawing, found = training_job(steps=10), sampling_job(chain("ddpm", "fixed", 5), batch_size=50), []
+    for name, options in (("whole", whole), ("beside", beside)):
+        folder = tmp_path / name
+        model, _ = model_of(job, digits, folder, **options)
+        samples = [folder / "samples.npy", folder / "samples.json", folder / "saved"]
+        sample(drawing, trained / "model", *samples, **options)
+        found.append((model, sha256(samples[0])))
+    assert found[0] == found[1]
+
+
 def test_a_lack_of_memory_says_what_helps(digits, tmp_path, monkeypatch):
     def full(*_):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB\nand so on")
