@@ -60,7 +60,8 @@ def test_the_cpu_computes_in_float32_and_says_so(precision, capsys):
 
 def test_what_is_the_default_is_not_told(capsys):
     executed = Executed(PLAIN, "float32", CPU)
-    assert executed.report() == {"precision": "float32", **PLAIN.model_dump()}
+    assert executed.report(trained=True) == {"precision": "float32", **PLAIN.model_dump()}
+    assert executed.report() == {"precision": "float32", "compile": "off", "cuda_graphs": False}
     assert executed.inputs() == {}
     assert capsys.readouterr().err == ""
 

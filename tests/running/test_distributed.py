@@ -197,7 +197,10 @@ def two_ranks():
 
 
 def test_what_one_process_began_two_of_different_machines_end(alone, digits, tmp_path, monkeypatch):
-    """Without a launcher of ours: the variables say who is who, as torchrun sets them on each machine."""
+    """Without a launcher of ours: the variables say who is who, as torchrun sets them on each machine.
+
+    They show the network one image at a time, and exchange gradients once a step.
+    """
     outputs = training_outputs(tmp_path)
 
     def interrupted(step, *arguments):
@@ -208,7 +211,8 @@ def test_what_one_process_began_two_of_different_machines_end(alone, digits, tmp
     monkeypatch.setattr(stage, "draws_at", interrupted)
     with pytest.raises(Interrupted):
         train(JOB, digits, **outputs)
-    both = [start(outputs, digits, OMP_NUM_THREADS="1", **variables) for variables in two_ranks()]
+    parts = '--execution={"gradient_accumulation": 3}'
+    both = [start(outputs, digits, parts, OMP_NUM_THREADS="1", **variables) for variables in two_ranks()]
     said = [end(process) for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert "resuming from" in said[0]

@@ -22,6 +22,8 @@ See = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
 MODES = {"default": "default", "max-autotune": "max-autotune-no-cudagraphs"}
 """torch.compile's, by what the configuration calls them: graphs are recorded here, around more than the network."""
 
+OF_TRAINING = ("gradient_accumulation", "activation_checkpointing")
+
 
 class Executed:
     """What is really used of the options. What the device can't do is said in one line and left out.
@@ -67,9 +69,13 @@ class Executed:
         """In how many parts a batch is shown to the network."""
         return int(self.used["gradient_accumulation"])
 
-    def report(self) -> dict[str, Any]:
-        """Return what reports say: what was used, and why something that was asked for was not."""
-        return {**self.used, **({"not_used": self.not_used} if self.not_used else {})}
+    def report(self, trained: bool = False) -> dict[str, Any]:
+        """Return what reports say: what was used, and why something that was asked for was not.
+
+        ``trained``: name also what a network in training alone knows of.
+        """
+        used = {name: value for name, value in self.used.items() if trained or name not in OF_TRAINING}
+        return {**used, **({"not_used": self.not_used} if self.not_used else {})}
 
     def inputs(self) -> dict[str, str]:
         """Return what tells checkpoints apart besides the job: another precision than it asks for."""

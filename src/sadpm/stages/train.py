@@ -76,7 +76,7 @@ def train(
         "processes": group.size,
         "device": device_name(device),
         "torch": torch.__version__,
-        "execution": executed.report(),
+        "execution": executed.report(trained=True),
     }
     write_json(report, {**facts, "provenance": provenance(params, images=images)})
     saved.remove()
