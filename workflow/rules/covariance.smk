@@ -23,8 +23,7 @@ rule fit_covariances:
         mem_mb=memory(4000, copies=2),
         runtime=24 * 60,
         gpu=gpu_of,
-        checkpoint_seconds=CONFIG.checkpoint_seconds,
-        execution=execution_of,
+        checkpoint_seconds=seconds_and_execution,
     params:
         job=as_json(fitting),
         model=lambda w, input: folder_of(input.model),
@@ -37,5 +36,4 @@ rule fit_covariances:
         " --params {params.job:q} --images {input.images:q}"
         " --model {params.model:q} --fitted {output.fitted:q}"
         " --report {output.report:q} --checkpoints {params.checkpoints:q}"
-        " --checkpoint-seconds {resources.checkpoint_seconds}"
-        " --execution {resources.execution:q} 2> {log:q}"
+        " --checkpoint-seconds {resources.checkpoint_seconds} 2> {log:q}"

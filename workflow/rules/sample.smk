@@ -31,8 +31,7 @@ rule sample:
         mem_mb=memory(4000, copies=4),
         runtime=24 * 60,
         gpu=gpu_of,
-        checkpoint_seconds=CONFIG.checkpoint_seconds,
-        execution=execution_of,
+        checkpoint_seconds=seconds_and_execution,
     params:
         job=as_json(sampling),
         model=lambda w, input: folder_of(input.model),
@@ -44,8 +43,7 @@ rule sample:
         f"{STAGES}.sample"
         " --params {params.job:q} --model {params.model:q}"
         " --covariances {input.covariances:q} --samples {output.samples:q} --report {output.report:q}"
-        " --checkpoints {params.checkpoints:q} --checkpoint-seconds {resources.checkpoint_seconds}"
-        " --execution {resources.execution:q} 2> {log:q}"
+        " --checkpoints {params.checkpoints:q} --checkpoint-seconds {resources.checkpoint_seconds} 2> {log:q}"
 
 
 use rule sample as sample_part with:

@@ -29,8 +29,7 @@ rule train:
         mem_mb=lambda w, input, attempt: memory(4000, copies=2)(w, input, attempt) * processes(w),
         runtime=24 * 60,
         gpu=lambda w: dataset_of(w).gpus,
-        checkpoint_seconds=CONFIG.checkpoint_seconds,
-        execution=execution_of,
+        checkpoint_seconds=seconds_and_execution,
     params:
         job=as_json(training),
         model=lambda w, output: folder_of(output.model),
@@ -43,7 +42,7 @@ rule train:
         " --params {params.job:q} --images {input.images:q}"
         " --model {params.model:q} --log {output.losses:q} --report {output.report:q}"
         " --checkpoints {params.checkpoints:q} --checkpoint-seconds {resources.checkpoint_seconds}"
-        " --processes {resources.gpu} --execution {resources.execution:q} 2> {log:q}"
+        " --processes {resources.gpu} 2> {log:q}"
 
 
 rule import_model:
