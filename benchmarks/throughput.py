@@ -1,7 +1,8 @@
 """Measure what this device sustains with a configuration's networks, in FLOP/s, for the workflow's target `plan`.
 
 A training step is that of the baseline at the data set's batch size, optimiser included; a sampling step is a forward
-pass. Operations are those that `sadpm.cost.flops` counts, so that the plan divides by what it multiplied with.
+pass; both are run as the section `execution` says. Operations are those that `sadpm.cost.flops` counts, so that the
+plan divides by what it multiplied with.
 """
 
 import argparse
@@ -17,14 +18,16 @@ from sadpm.config.experiment import Config
 from sadpm.config.files import read_config
 from sadpm.config.jobs import TrainJob
 from sadpm.config.loading import load_config
+from sadpm.config.telling import execution_of
 from sadpm.cost.flops import unet_flops
 from sadpm.cost.plan import TRAINING, Speed, Throughput
 from sadpm.diffusion.schedule import NoiseSchedule
 from sadpm.diffusion.section import ScheduleConfig
+from sadpm.networks.execution import Executed
 from sadpm.objectives.ddpm import DDPM
 from sadpm.running.device import device_name, select_device
 from sadpm.running.files import write_json
-from sadpm.stages.train import loss_at, new_network
+from sadpm.stages.train import add_gradients, draws_at, new_network
 from sadpm.training.state import TrainingState
 
 WARM_UP = 3
@@ -51,11 +54,19 @@ def main(arguments: list[str] | None = None) -> None:
 
 def measure(config: Config, names: list[str], seconds: float) -> Throughput:
     device = select_device()
-    networks = {name: speed_of(config.datasets[name], config.schedule, device, seconds) for name in names}
-    return Throughput(device=device_name(device), torch=torch.__version__, networks=networks)
+    networks, precisions = {}, set()
+    for name in names:
+        dataset, asked = config.datasets[name], execution_of(config, name)
+        executed = Executed(asked.options(), asked.precision, device, dropout=dataset.network.dropout)
+        networks[name] = speed_of(dataset, config.schedule, device, seconds, executed)
+        precisions.add(executed.precision)
+    dtype = ", ".join(sorted(precisions))
+    return Throughput(device=device_name(device), torch=torch.__version__, networks=networks, dtype=dtype)
 
 
-def speed_of(dataset: DatasetConfig, schedule: ScheduleConfig, device: torch.device, seconds: float) -> Speed:
+def speed_of(
+    dataset: DatasetConfig, schedule: ScheduleConfig, device: torch.device, seconds: float, executed: Executed
+) -> Speed:
     """Train and sample with random images of the data set's size."""
     if (shape := dataset.source.shape()) is None:
         raise SystemExit(f"{dataset.source}: the size of the images is not known before the file is there")
@@ -66,19 +77,30 @@ def speed_of(dataset: DatasetConfig, schedule: ScheduleConfig, device: torch.dev
     state = TrainingState(
         network.to(memory_format=torch.channels_last),
         **dataset.training.model_dump(include={"learning_rate", "ema_decay", "max_grad_norm", "log_every"}),
+        replayed=executed.graphs,
     )
+    trained = executed.training(network, (dataset.training.batch_size // executed.parts, *image))
     x0 = torch.rand(dataset.training.batch_size, *image, device=device) * 2 - 1
     noises = NoiseSchedule.create(**schedule.model_dump()).to(device)
 
+    def work(x0: torch.Tensor, n: torch.Tensor, noise: torch.Tensor) -> None:
+        state.optimizer.zero_grad()
+        state.learn(add_gradients(job, noises, trained, x0, {"n": n, "noise": noise}, executed.parts))
+
+    work_of_device = executed.replayed(work)
+
     def train() -> None:
-        loss = loss_at(state.step, job, noises, state.module, x0)
-        state.update(loss.total, *loss.parts)
+        mine, draws = draws_at(state.step, job, noises, x0)
+        state.begin()
+        work_of_device(mine, draws["n"], draws["noise"])
+        state.end()
 
     steps_per_second = partial(rate, device=device, seconds=seconds)
     training = steps_per_second(train) * TRAINING * flops * len(x0)
     x = torch.randn(min(dataset.sampling_batch_size, dataset.num_samples), *image, device=device)
     with torch.inference_mode():
-        sampling = steps_per_second(lambda: state.ema(x, 500.0)) * flops * len(x)
+        see, t = executed.seeing(state.ema, len(x), torch.inference_mode), torch.full((1,), 500.0, device=device)
+        sampling = steps_per_second(lambda: see(x, t)) * flops * len(x)
     return Speed(training=training, sampling=sampling)
 
 

@@ -25,6 +25,8 @@ from sadpm.diffusion.samplers import Prediction
 from sadpm.diffusion.schedule import NoiseSchedule
 from sadpm.diffusion.theory import errors_by_level, two_sides
 from sadpm.extractors.inception import FLOPS
+from sadpm.networks.execution import Executed
+from sadpm.networks.section import PLAIN
 from sadpm.networks.unet import UNet
 from sadpm.objectives.ddpm import DDPM
 from sadpm.objectives.sequence_aware import SequenceAware
@@ -414,8 +416,10 @@ def test_the_benchmark_divides_by_the_clock_and_multiplies_with_the_counted_flop
         clock.now += 0.25
 
     assert benchmark.rate(step, torch.device("cpu"), 10) == 4
-    monkeypatch.setattr(benchmark.TrainingState, "update", step)
-    monkeypatch.setattr(benchmark, "loss_at", lambda *_: SimpleNamespace(total=0, parts=()))
-    monkeypatch.setattr(UNet, "forward", step)
-    found = benchmark.speed_of(CONFIG.datasets["digits"], CONFIG.schedule, torch.device("cpu"), 10)
+    monkeypatch.setattr(benchmark.TrainingState, "learn", step)
+    monkeypatch.setattr(benchmark.TrainingState, "end", lambda _: None)
+    monkeypatch.setattr(benchmark, "add_gradients", lambda *_: None)
+    monkeypatch.setattr(UNet, "see", lambda _, x, t: (step(), x, x, x)[1:])
+    executed = Executed(PLAIN, "float32", torch.device("cpu"))
+    found = benchmark.speed_of(CONFIG.datasets["digits"], CONFIG.schedule, torch.device("cpu"), 10, executed)
     assert found == Speed(training=4 * 8 * 3 * UNET_FLOPS, sampling=4 * 60 * UNET_FLOPS)

@@ -22,7 +22,7 @@ from sadpm.running.distributed import Group
 from sadpm.running.files import UserError, read_json, sha256
 from sadpm.running.interruption import STATUS, Interrupted
 from sadpm.stages import options_of
-from sadpm.stages.train import loss_at, train
+from sadpm.stages.train import draws_at, train
 
 JOB = training_job(steps=60, dropout=0.0)
 LAST_RESORT = 600
@@ -197,18 +197,22 @@ def two_ranks():
 
 
 def test_what_one_process_began_two_of_different_machines_end(alone, digits, tmp_path, monkeypatch):
-    """Without a launcher of ours: the variables say who is who, as torchrun sets them on each machine."""
+    """Without a launcher of ours: the variables say who is who, as torchrun sets them on each machine.
+
+    They show the network one image at a time, and exchange gradients once a step.
+    """
     outputs = training_outputs(tmp_path)
 
     def interrupted(step, *arguments):
         if step == 19:
             os.kill(os.getpid(), signal.SIGTERM)
-        return loss_at(step, *arguments)
+        return draws_at(step, *arguments)
 
-    monkeypatch.setattr(stage, "loss_at", interrupted)
+    monkeypatch.setattr(stage, "draws_at", interrupted)
     with pytest.raises(Interrupted):
         train(JOB, digits, **outputs)
-    both = [start(outputs, digits, OMP_NUM_THREADS="1", **variables) for variables in two_ranks()]
+    parts = '--execution={"gradient_accumulation": 3}'
+    both = [start(outputs, digits, parts, OMP_NUM_THREADS="1", **variables) for variables in two_ranks()]
     said = [end(process) for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert "resuming from" in said[0]

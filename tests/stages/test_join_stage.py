@@ -70,6 +70,14 @@ def test_parts_of_different_models_are_refused(parts):
         join_parts(JOB, **parts)
 
 
+def test_parts_in_different_precisions_are_refused(parts):
+    report = read_json(parts["part_reports"][1])
+    report["execution"]["precision"] = "bfloat16"
+    write_json(parts["part_reports"][1], report)
+    with pytest.raises(UserError, match="drawn in different precisions"):
+        join_parts(JOB, **parts)
+
+
 def test_a_part_that_misses_images_is_refused(parts):
     np.save(parts["parts"][0], np.load(parts["parts"][0])[:, :-1])
     with pytest.raises(UserError, match="its parts hold 169 images, not 170"):

@@ -91,6 +91,27 @@ def test_a_score_says_what_it_is_of(world, tmp_path):
     assert analytic["provenance"]["inputs"].keys() == {"samples", "model", "covariance", "reference"}
 
 
+@pytest.mark.parametrize(
+    ("execution", "note"),
+    [
+        ({"precision": "bfloat16"}, "networks computed in bfloat16"),
+        (
+            {"precision": "float32", "not_used": {"precision": "tf32: on cpu, all is float32"}},
+            "networks computed in float32, not in tf32: on cpu, all is float32",
+        ),
+        ({"precision": "float32", "not_used": {"compile": "default: no compiler"}}, None),
+    ],
+)
+def test_another_precision_than_float32_is_noted_with_each_score(world, tmp_path, execution, note):
+    for name in ("s.npy", "images.npy", "reference.npz", "classifier.safetensors"):
+        (tmp_path / name).symlink_to(world / name)
+    (tmp_path / "s.json").write_text(json.dumps({**read_json(world / "s.json"), "execution": execution}))
+    for result, plain in zip(scored(tmp_path, tmp_path), scored(world, tmp_path), strict=True):
+        for metric, entry in result["metrics"].items():
+            before = plain["metrics"][metric].get("notes", [])
+            assert entry.get("notes", []) == [*before, *([note] if note else [])]
+
+
 def test_every_score_has_its_error_or_says_why_not(world, tmp_path):
     """Of 60 samples the Frechet distance of 64 features has no derivative."""
     first, _ = scored(world, tmp_path)

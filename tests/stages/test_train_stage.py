@@ -4,7 +4,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -234,13 +233,13 @@ def test_a_training_that_diverges_writes_nothing(digits, tmp_path, rate, bound, 
 
 
 def test_the_last_sound_checkpoint_of_a_training_that_diverges_is_kept(digits, tmp_path, monkeypatch):
-    outputs, loss_of_step = training_outputs(tmp_path), loss_at
+    outputs, draws_of_step = training_outputs(tmp_path), stage.draws_at
 
     def lost(step, *arguments):
-        loss = loss_of_step(step, *arguments)
-        return replace(loss, total=loss.total * float("nan")) if step == 40 else loss
+        x0, draws = draws_of_step(step, *arguments)
+        return (x0 * float("nan") if step == 40 else x0), draws
 
-    monkeypatch.setattr(stage, "loss_at", lost)
+    monkeypatch.setattr(stage, "draws_at", lost)
     with pytest.raises(UserError, match="the loss is nan in steps 40 to 41"):
         train(training_job(), digits, **outputs, checkpoint_seconds=0)
     assert max(int(path.stem[-9:]) for path in outputs["checkpoints"].glob("*.ckpt")) == 40

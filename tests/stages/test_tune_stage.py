@@ -7,6 +7,7 @@ import pytest
 import torch
 from tiny import FITTED, SCHEDULE, chain, sampling_job
 
+import sadpm.networks.execution as execution_module
 import sadpm.stages.sample as sampling
 import sadpm.stages.tune as stage
 from sadpm.config.jobs import Chain, Search, Tuned, TuneJob
@@ -21,6 +22,7 @@ from sadpm.metrics.frechet import frechet_distance
 from sadpm.metrics.uncertainty import standard_error
 from sadpm.networks.heads import load_head
 from sadpm.networks.predictor import read_fitted
+from sadpm.networks.section import Execution
 from sadpm.networks.unet import load_unet
 from sadpm.running.files import UserError, read_json, sha256
 from sadpm.running.randomness import ImageNoise
@@ -75,12 +77,9 @@ class Exact:
     def __init__(self, schedule, variance, factor):
         self.schedule, self.variance, self.factor = schedule, variance, factor
 
-    def features(self, x, n):
-        abar = self.schedule.alphas_cumprod[n + 1].float()
-        return self.factor * (1 - abar).sqrt() / (abar * self.variance + 1 - abar) * x, None
-
-    def output(self, h):
-        return h
+    def see(self, x, t):
+        abar = self.schedule.alphas_cumprod[int(t) + 1].float()
+        return self.factor * (1 - abar).sqrt() / (abar * self.variance + 1 - abar) * x, x, t
 
 
 def test_a_factor_on_the_exact_prediction_is_found(trained, tmp_path, monkeypatch):
@@ -251,3 +250,19 @@ def test_nothing_is_divided_by_one(trained, tmp_path):
     unscaled = chain("ddim", "sn", 5).model_dump(mode="json", by_alias=True)
     assert unscaled["sampler"] == {"kind": "ddim", "label": None, "eta": 0.0}
     assert set(unscaled) == {*Chain.model_fields} - {"tuned"}
+
+
+def test_what_is_tuned_is_drawn_as_samples_are(trained, tmp_path, real, monkeypatch):
+    """In the precision of the job, by a network that is compiled where that is asked for."""
+    compiled = []
+    monkeypatch.setattr(execution_module, "missing_precision", lambda precision, device: None)
+    monkeypatch.setattr(torch, "compile", lambda function, **_: compiled.append(function) or function)
+    exact, scores = tuning_job(search(scaled(), 1.0, 1.1)), []
+    for job in (exact, exact.model_copy(update={"precision": "bfloat16"})):
+        (found,) = tuned(job, trained, tmp_path, real, execution=Execution(compile="default"))
+        used = read_json(tmp_path / "tuned.json")["execution"]
+        assert (used["precision"], used["compile"]) == (job.precision, "default")
+        scores.append(found["tried"][0]["score"])
+    assert len(compiled) == 2
+    assert scores[0] != scores[1]
+    assert scores[1] == pytest.approx(scores[0], rel=0.1)

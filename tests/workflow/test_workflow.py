@@ -108,8 +108,19 @@ def test_how_a_job_is_run_is_no_reason_to_run_it_again(finished, tmp_path):
     def change(values):
         values["checkpoint_seconds"] = 7
         values["datasets"]["digits"]["gpus"] = 2
+        values["execution"] = {"compile": "default", "cuda_graphs": True, "gradient_accumulation": 2}
+        values["datasets"]["patches"]["execution"] = {"activation_checkpointing": True}
 
     assert finished.planned("all", config=variant(tmp_path, change)) == []
+
+
+def test_another_precision_is_another_model(finished, tmp_path):
+    def change(values):
+        values["datasets"]["patches"]["execution"] = {"precision": "bfloat16"}
+
+    planned = finished.planned("all", config=variant(tmp_path, change))
+    assert "Training base on patches, seed 0" in planned
+    assert not any("digits" in line for line in planned)
 
 
 def test_a_deleted_table_is_rebuilt_alone_and_the_same(finished, tmp_path):

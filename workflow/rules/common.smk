@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from shlex import quote
 
 from sadpm.config import grid
 from sadpm.config import jobs
@@ -229,3 +230,13 @@ def memory(base, copies):
 def gpu_of(w):
     """How many GPUs a job asks for that can use one."""
     return min(dataset_of(w).gpus, 1)
+
+
+def seconds_and_execution(w):
+    """How a job is run that has checkpoints, which is no reason to run it again: the options at the end of its command.
+
+    They follow the seconds, for a command that named them would be another command: everything would run again.
+    """
+    execution = telling.execution_of(CONFIG, name_of_dataset(w)).options().model_dump_json(exclude_defaults=True)
+    seconds = CONFIG.checkpoint_seconds
+    return seconds if execution == "{}" else f"{seconds} --execution {quote(execution)}"

@@ -23,7 +23,7 @@ rule fit_covariances:
         mem_mb=memory(4000, copies=2),
         runtime=24 * 60,
         gpu=gpu_of,
-        checkpoint_seconds=CONFIG.checkpoint_seconds,
+        checkpoint_seconds=seconds_and_execution,
     params:
         job=as_json(fitting),
         model=lambda w, input: folder_of(input.model),

@@ -32,7 +32,7 @@ rule sample:
         mem_mb=memory(4000, copies=4),
         runtime=24 * 60,
         gpu=gpu_of,
-        checkpoint_seconds=CONFIG.checkpoint_seconds,
+        checkpoint_seconds=seconds_and_execution,
     params:
         job=as_json(sampling),
         model=lambda w, input: folder_of(input.model),

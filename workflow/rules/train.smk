@@ -29,7 +29,7 @@ rule train:
         mem_mb=lambda w, input, attempt: memory(4000, copies=2)(w, input, attempt) * processes(w),
         runtime=24 * 60,
         gpu=lambda w: dataset_of(w).gpus,
-        checkpoint_seconds=CONFIG.checkpoint_seconds,
+        checkpoint_seconds=seconds_and_execution,
     params:
         job=as_json(training),
         model=lambda w, output: folder_of(output.model),

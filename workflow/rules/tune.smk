@@ -24,7 +24,7 @@ rule tune:
         mem_mb=lambda w, attempt: growing(4000 + dataset_of(w).extractor.memory_mb, attempt),
         runtime=24 * 60,
         gpu=gpu_of,
-        checkpoint_seconds=CONFIG.checkpoint_seconds,
+        checkpoint_seconds=seconds_and_execution,
     params:
         job=as_json(tuning),
         model=lambda w, input: folder_of(input.model),

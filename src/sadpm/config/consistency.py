@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from sadpm.config.cell_errors import FEWEST_IMAGES, reference_errors
 from sadpm.config.grid import all_cells, measured_cells, metrics_of
 from sadpm.config.jobs import RULES
+from sadpm.config.telling import execution_of
 from sadpm.config.tune_errors import tune_errors
 from sadpm.extractors import BY_FEATURES
 
@@ -44,6 +45,7 @@ def consistency_errors(config: Config) -> list[str]:
     if errors := [*_name_errors(config), *reference_errors(config)] or tune_errors(config):
         return errors
     for name, dataset in config.datasets.items():
+        errors += _execution_errors(config, name)
         known = None if dataset.source.is_read_for_its_shape else dataset.source.shape()
         errors += _sample_errors(config, name) or (shape_errors(config, name, known) if known else [])
     return errors
@@ -83,6 +85,17 @@ def _likelihood_errors(config: Config, dataset: str, shape: ImageShape | None) -
         return []
     there = f"the {shape.number} images of the {asked.split} split of {dataset!r}"
     return [f"datasets.{dataset}.likelihood.num_images: {asked.num_images} is above {there}"]
+
+
+def _execution_errors(config: Config, dataset: str) -> list[str]:
+    entry, parts = config.datasets[dataset], execution_of(config, dataset).gradient_accumulation
+    trained = [model for name, model in config.models.items() if dataset not in model.checkpoint]
+    sizes = [entry.training.batch_size * model.batch_multiplier for model in trained]
+    if not (unequal := [size for size in sizes if size % (parts * max(1, entry.gpus))]):
+        return []
+    shared = f"datasets.{dataset}: execution.gradient_accumulation ({parts})"
+    by_gpus = f" times gpus ({entry.gpus})" if entry.gpus > 1 else ""
+    return [f"{shared}{by_gpus} must divide each batch of training, and there is one of {unequal[0]} images"]
 
 
 def _sample_errors(config: Config, dataset: str) -> list[str]:

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from sadpm.extractors import EXTRACTORS, ExtractorSection
 from sadpm.kinds.section import ConfigPath, Section
+from sadpm.networks.section import ExecutionConfig, ExecutionSection
 from sadpm.sources import SourceSection
 
 
@@ -96,6 +97,7 @@ class DatasetConfig(Section):
     sampling_batch_size: int = Field(500, ge=50, multiple_of=50)
     shards: int = Field(1, ge=1)
     gpus: int = Field(1, ge=0)
+    execution: ExecutionSection = ExecutionConfig()
 
     @model_validator(mode="after")
     def _a_batch_for_each_shard(self) -> Self:

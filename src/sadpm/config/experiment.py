@@ -19,6 +19,7 @@ from sadpm.config.tuning import TuneConfig
 from sadpm.covariances import COVARIANCES, CovarianceSection
 from sadpm.diffusion.section import ScheduleConfig
 from sadpm.kinds.section import ConfigPath, Name, Once, SamplerName, SamplesPerJob, Section, Seed
+from sadpm.networks.section import ExecutionConfig, ExecutionSection
 from sadpm.samplers import SAMPLERS, SamplerSection
 
 
@@ -36,6 +37,7 @@ class Config(Section):
     plan: PlanConfig = PlanConfig()
     archive: ArchiveConfig = ArchiveConfig()
     schedule: ScheduleConfig = ScheduleConfig()
+    execution: ExecutionSection = ExecutionConfig()
     datasets: dict[Name, DatasetConfig] = Field(min_length=1)
     models: dict[Name, ModelConfig] = Field(min_length=1)
     samplers: dict[SamplerName, SamplerSection] = Field(default_factory=dict)

@@ -22,6 +22,7 @@ from sadpm.covariances import CovarianceSection
 from sadpm.diffusion.section import ScheduleConfig
 from sadpm.extractors import ExtractorSection
 from sadpm.kinds.section import Metric, Name, SamplesPerJob, Section
+from sadpm.networks.section import JobPrecision
 from sadpm.objectives import ObjectiveSection
 from sadpm.samplers import SamplerSection
 from sadpm.sources import SourceSection
@@ -55,6 +56,7 @@ class TrainJob(Section):
     training: TrainingConfig
     objective: ObjectiveSection
     seed: int
+    precision: JobPrecision = "float32"
 
     @property
     def images_seen(self) -> int:
@@ -77,6 +79,7 @@ class CovarianceJob(Section):
     heads: HeadsConfig
     covariances: dict[Name, CovarianceSection]
     seed: int
+    precision: JobPrecision = "float32"
 
 
 class Tuned(Section):
@@ -138,6 +141,7 @@ class TuneJob(Section):
     extractor: ExtractorSection
     batch_size: int
     seed: int
+    precision: JobPrecision = "float32"
 
     def drawing(self, search: Search, value: float) -> SampleJob:
         """Return the job that draws the images of one value."""
@@ -147,6 +151,7 @@ class TuneJob(Section):
             num_samples=search.num_samples,
             batch_size=self.batch_size,
             seed=self.seed,
+            precision=self.precision,
         )
 
 
@@ -159,6 +164,7 @@ class SampleJob(Section):
     batch_size: int
     seed: int
     shard: tuple[int, int] = (0, 1)
+    precision: JobPrecision = "float32"
 
     def batches(self) -> list[range]:
         """Return which images are drawn at once, the same whatever n, because rounding depends on the company."""

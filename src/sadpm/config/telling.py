@@ -26,6 +26,7 @@ from sadpm.config.jobs import (
     TuneJob,
 )
 from sadpm.config.tuning import option_of, tuned_at, tunings_of
+from sadpm.networks.section import ExecutionConfig
 
 
 def train_job(config: Config, dataset: str, model: str, seed: int) -> TrainJob:
@@ -41,7 +42,13 @@ def train_job(config: Config, dataset: str, model: str, seed: int) -> TrainJob:
         training=training.model_copy(update=scaled),
         objective=entry.objective,
         seed=seed,
+        precision=execution_of(config, dataset).precision,
     )
+
+
+def execution_of(config: Config, dataset: str) -> ExecutionConfig:
+    """How the networks of a data set are run: as the experiment says, and the data set where it says more."""
+    return config.execution.changed_by(config.datasets[dataset].execution)
 
 
 def import_job(config: Config, dataset: str, model: str) -> ImportJob:
@@ -60,6 +67,7 @@ def covariance_job(config: Config, dataset: str, seed: int, fits: Iterable[str])
         heads=config.datasets[dataset].heads,
         covariances={name: config.covariances[name].as_fitted() for name in fits},
         seed=seed,
+        precision=execution_of(config, dataset).precision,
     )
 
 
@@ -86,6 +94,7 @@ def tune_job(config: Config, cells: Sequence[Cell]) -> TuneJob:
         extractor=dataset.extractor,
         batch_size=dataset.sampling_batch_size,
         seed=cells[0].seed,
+        precision=execution_of(config, cells[0].dataset).precision,
     )
 
 
@@ -99,6 +108,7 @@ def sample_job(config: Config, cells: Sequence[Cell], shard: tuple[int, int] = (
         batch_size=dataset.sampling_batch_size,
         seed=cells[0].seed,
         shard=shard,
+        precision=execution_of(config, cells[0].dataset).precision,
     )
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sadpm.diffusion.covariance import average_over_pixels, clip_covariance
 from sadpm.diffusion.samplers import Prediction
+from sadpm.networks.execution import See, allow_tf32
 from sadpm.networks.unet import UNet, load_unet
 from sadpm.running.files import UserError, write_atomically
 from sadpm.running.finite import first_not_finite
@@ -53,6 +54,7 @@ class Predictor:
         average: bool = False,
         clip: bool = False,
         divisors: Mapping[int, float] | None = None,
+        see: See | None = None,
     ) -> None:
         """Join them.
 
@@ -62,14 +64,16 @@ class Predictor:
             average: one value an image in place of one a pixel.
             clip: clamp the covariance to [0, 1].
             divisors: by level, what the predicted noise is divided by, also where a covariance is made of it.
+            see: how the network is run; None for as it is.
         """
-        self._unet, self._covariances, self._average, self._clip = unet, covariances, average, clip
+        self._see = unet.see if see is None else see
+        self._covariances, self._average, self._clip = covariances, average, clip
         self._divisors = divisors or {}
 
     def __call__(self, x: Tensor, t: int) -> Prediction:
         """Predict at level t, in one forward pass; UserError for a covariance of a shape that does not fit."""
-        h, emb = self._unet.features(x, t - 1)
-        noise = self._unet.output(h)
+        # A tensor, so that what is compiled or recorded for one level serves all.
+        noise, h, emb = self._see(x, torch.full((1,), float(t - 1), device=x.device))
         if (divisor := self._divisors.get(t, 1.0)) != 1:
             noise = noise / divisor
         if self._covariances is None:
@@ -88,7 +92,7 @@ def _broadcasts(tensor: Tensor, images: Tensor) -> bool:
 
 
 def load_network(model: Path, device: torch.device) -> UNet:
-    """Read a model's folder; the network is frozen and in evaluation mode.
+    """Read a model's folder; the network is frozen and in evaluation mode, and float32 means float32 from then on.
 
     Raises:
         UserError: a file is missing or does not fit, or a weight is not finite.
@@ -99,6 +103,7 @@ def load_network(model: Path, device: torch.device) -> UNet:
         raise UserError(f"{model}: {error}; delete the folder to have the model trained again") from error
     if (name := first_not_finite(unet.state_dict())) is not None:
         raise UserError(f"{model}: {name} holds values that are not finite; delete it to have it trained again")
+    allow_tf32(device, False)
     return unet.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
 
 

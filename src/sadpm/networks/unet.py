@@ -15,6 +15,7 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from sadpm.networks import diffusers_folder
 
@@ -84,8 +85,12 @@ class Level(nn.Module):
         self.downsamplers = nn.ModuleList()
         self.upsamplers = nn.ModuleList()
 
-    def forward(self, index: int, h: Tensor, emb: Tensor) -> Tensor:
-        """Apply residual block `index` and its attention, if it has one."""
+    def forward(self, index: int, h: Tensor, emb: Tensor, again: bool = False) -> Tensor:
+        """Apply residual block `index` and its attention, if any; `again`: the backward pass computes it once more."""
+        if again and torch.is_grad_enabled():
+            dropout = cast(ResidualBlock, self.resnets[index]).dropout.p
+            out: Tensor = checkpoint(self.forward, index, h, emb, use_reentrant=False, preserve_rng_state=dropout > 0)
+            return out
         h = self.resnets[index](h, emb)
         return self.attentions[index](h) if index < len(self.attentions) else h
 
@@ -108,7 +113,12 @@ class UNet(nn.Module):
     `sample_size` is the edge length of the square images, `attention_resolutions` the edge lengths in pixels at which
     attention follows each residual block (it always does at the lowest point). The last four options have the values
     of the official programs; networks released by others may differ in them.
+
+    `checkpointing`, which changes no number, has the backward pass compute again what residual blocks computed in the
+    forward pass, in place of keeping it in memory.
     """
+
+    checkpointing = False
 
     def __init__(
         self,
@@ -176,21 +186,26 @@ class UNet(nn.Module):
         """Predict the noise in x (B, C, H, W) at network time t = n - 1, (B,) or one number for all: (B, C, H, W)."""
         return self.output(self.features(x, t)[0])
 
+    def see(self, x: Tensor, t: Tensor | float) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the predicted noise, and the feature map and time embedding that it comes from."""
+        h, emb = self.features(x, t)
+        return self.output(h), h, emb
+
     def features(self, x: Tensor, t: Tensor | float) -> tuple[Tensor, Tensor]:
         """Return the last feature map (B, width, H, W) and the time embedding (B or 1, 4 * width) before its SiLU."""
-        emb = self._embed_time(t, x.device)
+        emb, again = self._embed_time(t, x.device), self.checkpointing
         h = self.conv_in(x)
         skips = [h]
         for level in cast(Sequence[Level], self.down_blocks):
             for index in range(self.layers_per_block):
-                skips.append(level(index, skips[-1], emb))
+                skips.append(level(index, skips[-1], emb, again))
             for downsample in level.downsamplers:
                 skips.append(downsample(skips[-1]))
-        h = self.mid_block(0, skips[-1], emb)
-        h = self.mid_block(1, h, emb)
+        h = self.mid_block(0, skips[-1], emb, again)
+        h = self.mid_block(1, h, emb, again)
         for level in cast(Sequence[Level], self.up_blocks):
             for index in range(self.layers_per_block + 1):
-                h = level(index, torch.cat([h, skips.pop()], dim=1), emb)
+                h = level(index, torch.cat([h, skips.pop()], dim=1), emb, again)
             for upsample in level.upsamplers:
                 h = upsample(h)
         return h, emb

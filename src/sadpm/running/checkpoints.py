@@ -18,6 +18,7 @@ from typing import IO, Any, NoReturn
 import torch
 from pydantic import BaseModel
 
+from sadpm.running.beside import Beside, on_host
 from sadpm.running.distributed import ALONE, Group
 from sadpm.running.files import UserError, write_atomically, write_json
 from sadpm.running.interruption import Interrupted, StopRequest, leave
@@ -40,6 +41,8 @@ class Checkpoints:
     it was killed, finds that out when it saves, and ends.
 
     Where several processes do the job together, one of them writes and all of them read.
+
+    What is saved now and then is copied into the host's memory, and written while the work goes on.
     """
 
     def __init__(self, folder: Path, job: BaseModel, every: float = 600, group: Group = ALONE, **inputs: str) -> None:
@@ -55,6 +58,7 @@ class Checkpoints:
         self.folder, self._every, self._group = folder, every, group
         described = job.model_dump_json(by_alias=True) + repr(sorted(inputs.items()))
         self._job = hashlib.sha256(described.encode()).hexdigest()[:16]
+        self._writing = Beside()
         self.done = 0
         self._seconds_before, self._begun = 0.0, time.monotonic()
         self._owner = {"token": uuid.uuid4().hex, "host": socket.gethostname(), "pid": os.getpid(), "slurm": job_id()}
@@ -82,7 +86,7 @@ class Checkpoints:
                 asked = stop.made or self._group.abandoned
                 asked, due = self._group.any(asked, now - saved_at >= self._every)
                 if done == total or asked or due:
-                    self.save(done, state())
+                    self.save(done, state(), wait=done == total or asked or not self._every)
                     saved_at = now
                 if asked and done < total:
                     self._leave(f"{what} is saved at {done} of {total}")
@@ -94,8 +98,11 @@ class Checkpoints:
             leave(saved)
         raise Interrupted
 
-    def save(self, step: int, state: State) -> None:
+    def save(self, step: int, state: State, wait: bool = True) -> None:
         """Write the state after ``step`` steps, and forget all but the newest ones before it.
+
+        Without ``wait``, a copy of the state is written while the caller goes on; what goes wrong then is raised by the
+        next call.
 
         Raises:
             UserError: another process has taken over the folder, or the disk is full.
@@ -103,13 +110,21 @@ class Checkpoints:
         if not self._group.writes:
             return
         self._check_lease()
-        content = {"done": step, "state": state, "seconds": self.seconds}
+        content = {"done": step, "state": state if wait else on_host(state), "seconds": self.seconds}
+        if not wait and torch.cuda.is_initialized():
+            torch.cuda.synchronize()  # the copies are made
+        self._writing.start(lambda: self._write(step, content))
+        if wait:
+            self._writing.wait()
+
+    def _write(self, step: int, content: dict[str, Any]) -> None:
         write_atomically(self._path(step), lambda file: _write_archive(file, content))
         for path in self._newest_first()[KEPT:]:
             path.unlink(missing_ok=True)
 
     def latest(self, device: torch.device | str = "cpu") -> State | None:
         """Return the newest state that is whole, or None; ``done`` is its number of steps then."""
+        self._writing.wait()
         for path in self._newest_first():
             content = _read_archive(path, device)
             if content is not None:
@@ -126,6 +141,7 @@ class Checkpoints:
         Raises:
             UserError: it is gone or damaged, as when another process has finished the job meanwhile.
         """
+        self._writing.wait()
         for path in self._newest_first()[:1]:
             if (content := _read_archive(path, "cpu")) is not None:
                 state: State = content["state"]
@@ -134,6 +150,7 @@ class Checkpoints:
 
     def remove(self) -> None:
         """Delete the folder: the output is complete, or another job's checkpoints lie there."""
+        self._writing.wait()
         if self._group.writes:
             shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -1,6 +1,8 @@
 """The device of a stage, chosen once."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -18,6 +20,17 @@ def select_device() -> torch.device:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"SADPM_DEVICE={name}: no such device here; choose cpu, cuda or cuda:<number>") from error
+
+
+@contextmanager
+def memory_advice(advice: str) -> Iterator[None]:
+    """Raise a GPU's lack of memory as a UserError that says what helps."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"the GPU's memory is too small: {advice}. The last checkpoint is kept ({str(error).partition(chr(10))[0]})"
+        ) from error
 
 
 def device_name(device: torch.device) -> str:

@@ -12,7 +12,7 @@ import sys
 import traceback
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from tempfile import TemporaryDirectory
 from types import TracebackType
@@ -57,11 +57,22 @@ class Group:
         """Return the name of a stream of random numbers that each process has of its own."""
         return f"{name}/{self.rank}" if self.rank else name
 
-    def wrap(self, network: nn.Module) -> nn.Module:
-        """Return the network with gradients that are averaged over the group; it shares its weights."""
+    def wrap(self, network: nn.Module, static: bool = True) -> nn.Module:
+        """Return the network with gradients that are averaged over the group; it shares its weights.
+
+        They are exchanged while the backward pass goes on, from where the optimiser reads them. ``static``: each step
+        is like the first, so that torch need not look which weights take part.
+        """
         if self.size == 1:
             return network
-        return nn.parallel.DistributedDataParallel(network)
+        return nn.parallel.DistributedDataParallel(network, gradient_as_bucket_view=True, static_graph=static)
+
+    def apart(self, network: nn.Module) -> AbstractContextManager[object]:
+        """Return a context in which gradients of a wrapped network are added up and not exchanged yet."""
+        if isinstance(network, nn.parallel.DistributedDataParallel):
+            unsynchronised: AbstractContextManager[object] = network.no_sync()
+            return unsynchronised
+        return nullcontext()
 
     def mean(self, values: Tensor) -> Tensor:
         """Return the mean over the group, the same in every process; all call this at the same step."""

@@ -10,11 +10,15 @@ from sadpm.config.jobs import CovarianceJob
 from sadpm.covariances import Estimate, Fitting
 from sadpm.diffusion.covariance import probed_hessian
 from sadpm.diffusion.schedule import NoiseSchedule, network_time
+from sadpm.networks.execution import Executed, See
 from sadpm.networks.predictor import Seen, load_network, write_fitted
+from sadpm.networks.section import PLAIN, Execution
 from sadpm.running.checkpoints import Checkpoints
-from sadpm.running.device import device_name, select_device
+from sadpm.running.device import device_name, memory_advice, select_device
+from sadpm.running.distributed import ALONE
 from sadpm.running.files import provenance, sha256, write_json
 from sadpm.running.randomness import generator, position_seed, random_signs
+from sadpm.running.transfers import to_device
 from sadpm.sources.reading.prepared import load_pixels
 from sadpm.stages import command
 from sadpm.training.batches import TrainingBatches
@@ -28,12 +32,15 @@ def fit_covariances(
     report: Path,
     checkpoints: Path,
     checkpoint_seconds: int = 600,
+    execution: Execution = PLAIN,
 ) -> None:
     """Write what all the job's covariances have learned, as one file; go on where an earlier try was left."""
     device = select_device()
-    saved = Checkpoints(checkpoints, params, checkpoint_seconds, images=sha256(images), model=sha256(model))
-    schedule = NoiseSchedule.create(**params.schedule.model_dump()).to(device)
     unet = load_network(model, device).train(params.heads.backbone_dropout)
+    executed = Executed(execution, params.precision, device)
+    inputs = {"images": sha256(images), "model": sha256(model), **executed.inputs()}
+    saved = Checkpoints(checkpoints, params, checkpoint_seconds, ALONE, **inputs)
+    schedule = NoiseSchedule.create(**params.schedule.model_dump()).to(device)
     needs_hessian = any(covariance.needs_hessian for covariance in params.covariances.values())
     fitting = Fitting(unet, schedule, params.heads, params.seed, device, needs_hessian)
     batches = TrainingBatches(load_pixels(images), params.heads.batch_size, params.seed, device)
@@ -45,28 +52,40 @@ def fit_covariances(
     def state() -> dict[str, Any]:
         return {name: estimate.state_dict() for name, estimate in estimates.items()}
 
-    for step in saved.steps(params.heads.steps, state, f"fitting {', '.join(estimates)}"):
-        fit_step(step, fitting, estimates, batches.at(step))
+    with memory_advice("set execution.precision: bfloat16, or a smaller heads.batch_size; both make other results"):
+        within = torch.enable_grad if needs_hessian else torch.no_grad
+        shown = params.heads.batch_size
+        see = executed.seeing(unet, shown, within, gradients=needs_hessian, times=shown)
+        for step in saved.steps(params.heads.steps, state, f"fitting {', '.join(estimates)}"):
+            fit_step(step, fitting, estimates, batches.at(step), see)
 
     write_fitted(fitted, {name: estimate.tensors() for name, estimate in estimates.items()})
-    facts = {"seconds": saved.seconds, "device": device_name(device), "torch": torch.__version__}
+    facts = {
+        "seconds": saved.seconds,
+        "device": device_name(device),
+        "torch": torch.__version__,
+        "execution": executed.report(),
+    }
     losses = {name: estimate.history for name, estimate in estimates.items() if estimate.history}
     origin = provenance(params, images=images, model=model)
     write_json(report, {**facts, "columns": ["step", "loss"], "losses": losses, "provenance": origin})
     saved.remove()
 
 
-def fit_step(step: int, fitting: Fitting, estimates: dict[str, Estimate], x0: Tensor) -> None:
-    """Show one batch of noisy images to the frozen network, and let all estimates learn from it."""
+def fit_step(step: int, fitting: Fitting, estimates: dict[str, Estimate], x0: Tensor, see: See | None = None) -> None:
+    """Show one batch of noisy images to the frozen network, and let all estimates learn from it.
+
+    ``see`` is how the network is run; None stands for as it is.
+    """
     schedule, seed = fitting.schedule, fitting.seed
     draws = generator(seed, "covariance", step, x0.device)
     torch.manual_seed(position_seed(seed, "covariance-dropout", step))
-    n = stratified_levels(step, len(x0), schedule.num_train_timesteps, seed).to(x0.device, non_blocking=True)
+    n = stratified_levels(step, len(x0), schedule.num_train_timesteps, seed)
+    n = to_device(n, x0.device)
     eps = torch.randn(x0.shape, generator=draws, device=x0.device)
     x, hessian = schedule.add_noise(x0, eps, n).requires_grad_(fitting.needs_hessian), None
     with torch.set_grad_enabled(fitting.needs_hessian):
-        h, emb = fitting.unet.features(x, network_time(n))
-        noise = fitting.unet.output(h)
+        noise, h, emb = (see or fitting.unet.see)(x, network_time(n).float())
     if fitting.needs_hessian:
         signs = random_signs(x.shape, generator(seed, "covariance-probe", step, x.device))
         hessian = probed_hessian(schedule, noise, x, n, signs)

@@ -47,13 +47,19 @@ def joined(reports: Sequence[dict[str, Any]], job: SampleJob) -> dict[str, Any]:
         raise UserError("the parts were drawn with other parameters, or are not all there; delete them")
     if any(origin["inputs"] != origins[0]["inputs"] for origin in origins):
         raise UserError("the parts were drawn from different models; delete them")
+    executions = [report["execution"] for report in reports if "execution" in report]
+    if len({execution["precision"] for execution in executions}) > 1:
+        raise UserError("the parts were drawn in different precisions, on devices that can't do the same; delete them")
     draws = [
         {**same_draw[0], "seconds": sum(draw["seconds"] for draw in same_draw)}
         for same_draw in zip(*(report["draws"] for report in reports), strict=True)
     ]
     devices = sorted({report["device"] for report in reports})
     origin = {**origins[0], "job": job.model_dump(mode="json", by_alias=True)}
-    return {"device": ", ".join(devices), "draws": draws, "provenance": origin}
+    facts: dict[str, Any] = {"device": ", ".join(devices)}
+    if executions:
+        facts["execution"] = executions[0]
+    return {**facts, "draws": draws, "provenance": origin}
 
 
 if __name__ == "__main__":

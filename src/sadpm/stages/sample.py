@@ -13,16 +13,21 @@ from sadpm.config.jobs import Chain, SampleJob
 from sadpm.diffusion.samplers import pixel_variance, to_uint8
 from sadpm.diffusion.schedule import NoiseSchedule
 from sadpm.diffusion.timesteps import exact_timesteps
+from sadpm.networks.execution import Executed, See
 from sadpm.networks.predictor import Predictor, load_network, read_fitted
+from sadpm.networks.section import PLAIN, Execution
 from sadpm.networks.unet import UNet
 from sadpm.running.checkpoints import Checkpoints
-from sadpm.running.device import device_name, select_device
+from sadpm.running.device import device_name, memory_advice, select_device
 from sadpm.running.files import UserError, provenance, write_atomically, write_json
 from sadpm.running.randomness import ImageNoise
 from sadpm.running.records import entries
+from sadpm.running.transfers import Leaving
 from sadpm.samplers import Manner
 from sadpm.sources.reading.prepared import write_samples
 from sadpm.stages import command
+
+OUT_OF_MEMORY = "set a smaller sampling_batch_size, or execution.precision: bfloat16; both draw all again"
 
 
 def sample(
@@ -34,6 +39,7 @@ def sample(
     covariances: Sequence[Path] = (),
     tuned: Sequence[Path] = (),
     checkpoint_seconds: int = 600,
+    execution: Execution = PLAIN,
 ) -> None:
     """Write uint8 images (cells, n, H, W, C) and a report.
 
@@ -45,6 +51,8 @@ def sample(
     device = select_device()
     schedule = NoiseSchedule.create(**params.schedule.model_dump())
     unet = load_network(model, device)
+    executed = Executed(execution, params.precision, device)
+    see = executed.seeing(unet, min(params.batch_size, params.num_samples), torch.inference_mode)
     shape = (unet.in_channels, unet.sample_size, unet.sample_size)
     files = {name: path for path in covariances for name in path.stem.split("+")}
     choices, chosen_in = load_choices(tuned)
@@ -55,11 +63,13 @@ def sample(
     for asked in params.chains:
         chain, choice = resolved(asked, choices)
         file = None if chain.fit is None else files.get(chain.fit)
-        predict = predictor(chain, unet, schedule, file)
+        predict = predictor(chain, unet, schedule, file, see)
         inputs = {name: origin["inputs"][name] for name in ("model", *([file.stem] if file else []))}
         chain_only = params.model_copy(update={"chains": (chain,)})
+        inputs |= executed.inputs()
         saved = Checkpoints(checkpoints / f"{chain.cell.draw}{part}", chain_only, checkpoint_seconds, **inputs)
-        draw_images(params, chain, predict, shape, schedule, device, saved)
+        with memory_advice(OUT_OF_MEMORY):
+            draw_images(params, chain, predict, shape, schedule, device, saved)
         draws.append({"cell": chain.cell.as_dict(), "network_calls": chain.steps, "seconds": saved.seconds, **choice})
         finished.append(saved)
 
@@ -70,7 +80,8 @@ def sample(
             draw["sha256"] = content
 
     write_atomically(samples, write)
-    write_json(report, {"device": device_name(device), "draws": draws, "provenance": origin})
+    facts = {"device": device_name(device), "execution": executed.report()}
+    write_json(report, {**facts, "draws": draws, "provenance": origin})
     for saved in finished:
         saved.remove()
 
@@ -99,9 +110,15 @@ def draw_images(
     if (found := saved.latest()) is not None:
         x, drawn = found["x"].to(device), found["drawn"]
     images, first = [drawn], saved.done
+    leaving: list[Leaving] = []
 
     def state() -> dict[str, Tensor]:
-        check_finite(x, chain)
+        check_finite(x.isfinite().all(), chain)
+        for batch in leaving:
+            pixels, finite = batch.arrived()
+            check_finite(finite, chain)
+            images.append(pixels)
+        leaving.clear()
         return {"x": x, "drawn": torch.cat(images)}
 
     what = f"{chain.cell.draw}, batches of {params.batch_size}"
@@ -122,12 +139,15 @@ def draw_images(
                     f"sampler {chain.sampler.kind!r}: a state of shape {tuple(x.shape)}, not of images {shape}"
                 )
             if j == chain.steps - 1:
-                check_finite(x, chain)
-                images.append(to_uint8(x).cpu())
+                leaving.append(Leaving(to_uint8(x), x.isfinite().all()))
 
 
-def predictor(chain: Chain, unet: UNet, schedule: NoiseSchedule, fitted: Path | None) -> Predictor:
+def predictor(
+    chain: Chain, unet: UNet, schedule: NoiseSchedule, fitted: Path | None, see: See | None = None
+) -> Predictor:
     """Return the model with a chain's covariance, and with what its sampler makes of the predicted noise.
+
+    ``see`` is how the network is run, None for as it is.
 
     Raises:
         UserError: the covariance was not fitted, or to another network.
@@ -136,14 +156,14 @@ def predictor(chain: Chain, unet: UNet, schedule: NoiseSchedule, fitted: Path | 
     levels = exact_timesteps(chain.recipe.timesteps, schedule.num_train_timesteps, chain.steps)
     divisors = chain.sampler.divisors(levels)
     if not covariance.is_fitted:
-        return Predictor(unet, divisors=divisors)
+        return Predictor(unet, divisors=divisors, see=see)
     if fitted is None or chain.fit is None:
         raise UserError(f"the covariance {covariance.kind!r} needs the file of what was fitted")
     try:
         loaded = covariance.load(read_fitted(fitted, chain.fit), unet, schedule)
     except (ValueError, KeyError) as error:
         raise UserError(f"{fitted}: {chain.fit}: {error}; delete it to have it fitted again") from error
-    return Predictor(unet, loaded, average=covariance.average, clip=clip, divisors=divisors)
+    return Predictor(unet, loaded, average=covariance.average, clip=clip, divisors=divisors, see=see)
 
 
 def load_choices(files: Sequence[Path]) -> tuple[dict[Cell, Mapping[str, Any]], dict[str, Path]]:
@@ -184,9 +204,9 @@ def manner(chain: Chain) -> Manner:
     return Manner(optimal=chain.covariance.is_fitted, clip_sample=chain.recipe.clip_sample, max_variance=bound)
 
 
-def check_finite(x: Tensor, chain: Chain) -> None:
-    """Raise UserError for images (B, C, H, W) of which the cast to uint8 would make black ones in silence."""
-    if not x.isfinite().all():
+def check_finite(finite: Tensor, chain: Chain) -> None:
+    """Raise UserError for images that are not all finite: the cast to uint8 would make black ones in silence."""
+    if not finite:
         raise UserError(
             f"images of {chain.cell.draw} are not finite: the network has diverged, or the covariance fitted to it, or"
             " the chain itself; look at the losses in log.csv and in the report below covariance/, and train or fit"

@@ -38,7 +38,7 @@ def score(
     looking = params.extractor.looking(params.metrics, next(iter(weights), None))
     real = checked_reference(reference, looking, images)
     made, sampling, pixels = provenance(params, reference=reference), read_json(report), load_samples(samples)
-    drawn = sampling["provenance"]
+    drawn, notes = sampling["provenance"], precision_notes(sampling)
     if [Cell(**draw["cell"]) for draw in sampling["draws"]] != list(params.cells) or len(pixels) != len(params.cells):
         raise UserError(f"{samples}: holds other cells than are to be scored; delete it to have it made again")
     contents = []
@@ -60,7 +60,7 @@ def score(
         content = {
             "cell": draw["cell"],
             "recipe": {"name": recipe, **recipe_of(chain), **({"tuned": draw["tuned"]} if "tuned" in draw else {})},
-            "metrics": {key: score.entry for key, score in scored.items()},
+            "metrics": {key: {**score.entry, **noted(score.entry, notes)} for key, score in scored.items()},
             **{key: draw[key] for key in ("network_calls", "seconds")},
             "device": sampling["device"],
             "provenance": {"code": made["code"], "inputs": inputs},
@@ -117,6 +117,20 @@ def checked_scores(
             if result[key] is not None and not math.isfinite(result[key]):
                 raise UserError(f"{what}: the {key} of its {result['label']} is {result[key]}; look at the samples")
     return scores
+
+
+def precision_notes(sampling: Mapping[str, Any]) -> list[str]:
+    """Return what is to be said of the precision in which samples were drawn; nothing if it is float32, as asked."""
+    execution = sampling.get("execution", {})
+    used, refused = execution.get("precision", "float32"), execution.get("not_used", {}).get("precision")
+    if refused:
+        return [f"networks computed in {used}, not in {refused}"]
+    return [f"networks computed in {used}"] if used != "float32" else []
+
+
+def noted(entry: Mapping[str, Any], notes: Sequence[str]) -> dict[str, list[str]]:
+    """Return the notes of a metric with further ones; nothing where there are none to add."""
+    return {"notes": [*entry.get("notes", ()), *notes]} if notes else {}
 
 
 def recipe_of(chain: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Train one noise predictor by an objective."""
 
 import math
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,13 @@ from torch import Tensor
 from sadpm.config.jobs import TrainJob
 from sadpm.diffusion.losses import PredictNoise
 from sadpm.diffusion.schedule import NoiseSchedule, network_time
+from sadpm.networks.execution import Executed
+from sadpm.networks.section import PLAIN, Execution
 from sadpm.networks.unet import UNet, save_unet
 from sadpm.objectives import Loss
 from sadpm.running import distributed
 from sadpm.running.checkpoints import Checkpoints
-from sadpm.running.device import device_name, select_device
+from sadpm.running.device import device_name, memory_advice, select_device
 from sadpm.running.distributed import ALONE, Group
 from sadpm.running.files import UserError, provenance, sha256, write_json, write_text
 from sadpm.running.randomness import generator, position_seed
@@ -24,6 +27,11 @@ from sadpm.stages import command, options_of
 from sadpm.training.batches import TrainingBatches
 from sadpm.training.learning_rate import learning_rate_at
 from sadpm.training.state import LOSS_COLUMNS, TrainingState
+
+OUT_OF_MEMORY = (
+    "set execution.gradient_accumulation (2, 4, ..) or execution.activation_checkpointing, which make no other result,"
+    " or execution.precision: bfloat16, which does; a smaller training.batch_size is another training"
+)
 
 
 def train(
@@ -35,23 +43,27 @@ def train(
     checkpoints: Path,
     checkpoint_seconds: int = 600,
     processes: int = 1,
+    execution: Execution = PLAIN,
 ) -> None:
     """Write the averaged weights as a folder that diffusers opens, the losses, and a report.
 
     Several processes, each with a GPU of its own where there are any, share each batch; under a launcher such as
     torchrun there are as many as it started, on one machine or on several. The result is that of one process, but for
-    rounding and other dropout masks.
+    rounding and other dropout masks. So it is whatever ``execution`` says.
     """
     given = dict(locals())
     started = distributed.started()
-    check_batch(params.training.batch_size, processes if started == 1 else started)
+    check_batch(params.training.batch_size, processes if started == 1 else started, execution.gradient_accumulation)
     if started == 1 and processes > 1:
         distributed.launch(processes, "sadpm.stages.train", options_of(given))
         return
     with distributed.join() as group:
         device = select_device()
-        saved = Checkpoints(checkpoints, params, checkpoint_seconds, group=group, images=sha256(images))
-        state = optimise(params, load_pixels(images), saved, device, group)
+        executed = Executed(execution, params.precision, device, group, params.network.dropout)
+        inputs = {"images": sha256(images), **executed.inputs()}
+        saved = Checkpoints(checkpoints, params, checkpoint_seconds, group=group, **inputs)
+        with memory_advice(OUT_OF_MEMORY):
+            state = optimise(params, load_pixels(images), saved, device, group, executed)
     if not group.writes:
         return
     assert isinstance(state.ema, UNet)
@@ -64,19 +76,28 @@ def train(
         "processes": group.size,
         "device": device_name(device),
         "torch": torch.__version__,
+        "execution": executed.report(trained=True),
     }
     write_json(report, {**facts, "provenance": provenance(params, images=images)})
     saved.remove()
 
 
 def optimise(
-    params: TrainJob, pixels: NDArray[np.uint8], saved: Checkpoints, device: torch.device, group: Group
+    params: TrainJob,
+    pixels: NDArray[np.uint8],
+    saved: Checkpoints,
+    device: torch.device,
+    group: Group,
+    executed: Executed | None = None,
 ) -> TrainingState:
     """Train to the last step, from the last checkpoint on; ``pixels`` are the images (n, H, W, C).
+
+    A step's random numbers are drawn first; what follows is work of the device alone, of which it may keep a record.
 
     Raises:
         UserError: the network does not fit the images, training diverges, or not all processes see the checkpoints.
     """
+    executed = executed or Executed(PLAIN, params.precision, device, group)
     training, schedule = params.training, NoiseSchedule.create(**params.schedule.model_dump()).to(device)
     batches = TrainingBatches(pixels, training.batch_size, params.seed, device, training.flip)
     state = TrainingState(
@@ -89,23 +110,39 @@ def optimise(
         log_every=training.log_every,
         loss_of_zero=params.objective.loss_of_zero(math.prod(pixels.shape[1:])),
         group=group,
+        replayed=executed.graphs,
     )
     if (found := saved.latest(device)) is not None:
         state.load_state_dict(found)
     if not group.agrees_on(state.step):
         raise UserError(f"{saved.folder}: the processes see different checkpoints; they need a folder that they share")
 
-    network = group.wrap(state.module)
+    at_once = training.batch_size // (group.size * executed.parts) * params.objective.images_per_training_image()
+    network = executed.training(state.module, (at_once, pixels.shape[3], *pixels.shape[1:3]))
+    names: list[str] = []
+
+    def work(x0: Tensor, *drawn: Tensor) -> None:
+        state.optimizer.zero_grad()
+        draws = dict(zip(names, drawn, strict=True))
+        state.learn(add_gradients(params, schedule, network, x0, draws, executed.parts, group))
+
+    work_of_device = executed.replayed(work)
     for step in saved.steps(training.steps, state.state_dict, "training"):
-        loss = loss_at(step, params, schedule, network, batches.at(step), group)
-        state.update(loss.total, *loss.parts)
+        x0, draws = draws_at(step, params, schedule, batches.at(step), group)
+        names[:] = draws
+        state.begin()
+        work_of_device(x0, *draws.values())
+        state.end()
     return state
 
 
-def check_batch(batch_size: int, processes: int) -> None:
-    """Raise UserError where processes can't share a batch equally."""
-    if processes > 1 and batch_size % processes:
+def check_batch(batch_size: int, processes: int, parts: int = 1) -> None:
+    """Raise UserError where processes, or the parts in which each shows its images, can't share a batch equally."""
+    if batch_size % processes:
         raise UserError(f"{processes} processes can't share a batch of {batch_size} images equally")
+    if batch_size % (processes * parts):
+        share = f" on each of {processes} processes" if processes > 1 else ""
+        raise UserError(f"gradient_accumulation: {parts} parts{share} can't share {batch_size} images equally")
 
 
 def new_network(params: TrainJob, shape: tuple[int, ...]) -> UNet:
@@ -128,24 +165,76 @@ def loss_at(
 ) -> Loss:
     """Return the loss of one training step; all its randomness comes from the step's position.
 
-    Each process of a group draws for the whole batch ``x0``, and returns the loss of its part.
+    Raises:
+        UserError: the objective does not keep its contract.
+    """
+    mine, draws = draws_at(step, params, schedule, x0, group)
+    return loss_of(params, schedule, network, mine, draws)
+
+
+def draws_at(
+    step: int, params: TrainJob, schedule: NoiseSchedule, x0: Tensor, group: Group = ALONE
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return this process's part of a batch x0 (B, C, H, W) and of what is random in its step.
+
+    Each process of a group draws for the whole batch, so that all see the numbers of one that is alone.
 
     Raises:
         UserError: the objective does not keep its contract.
     """
     torch.manual_seed(position_seed(params.seed, group.stream("dropout"), step))
-    kind = f"objective {params.objective.kind!r}"
     numbers = generator(params.seed, "training", step, x0.device)
     draws = params.objective.draw(tuple(x0.shape), schedule.num_train_timesteps, numbers)
     if wrong := [name for name, values in draws.items() if len(values) != len(x0)]:
-        raise UserError(f"{kind}: what draw returns as {wrong[0]!r} has not one entry for each of {len(x0)} images")
+        raise UserError(
+            f"objective {params.objective.kind!r}: what draw returns as {wrong[0]!r} has not one entry for each of"
+            f" {len(x0)} images"
+        )
     mine = group.part(len(x0))
-    own = {name: values[mine] for name, values in draws.items()}
-    loss = params.objective.loss(_predictor(network), schedule, x0[mine], own)
+    return x0[mine], {name: values[mine] for name, values in draws.items()}
+
+
+def loss_of(
+    params: TrainJob, schedule: NoiseSchedule, network: torch.nn.Module, x0: Tensor, draws: dict[str, Tensor]
+) -> Loss:
+    """Return the loss of images x0 (b, C, H, W), given what was drawn for them.
+
+    Raises:
+        UserError: the objective does not keep its contract.
+    """
+    loss = params.objective.loss(_predictor(network), schedule, x0, draws)
     if loss.total.ndim or len(loss.parts) != len(params.objective.parts):
         told = f"a total of shape {tuple(loss.total.shape)} and {len(loss.parts)} parts"
-        raise UserError(f"{kind}: the loss is {told}, not one number and the parts {params.objective.parts}")
+        raise UserError(
+            f"objective {params.objective.kind!r}: the loss is {told}, not one number and the parts"
+            f" {params.objective.parts}"
+        )
     return loss
+
+
+def add_gradients(
+    params: TrainJob,
+    schedule: NoiseSchedule,
+    network: torch.nn.Module,
+    x0: Tensor,
+    draws: dict[str, Tensor],
+    parts: int = 1,
+    group: Group = ALONE,
+) -> Tensor:
+    """Add the gradients of the mean loss of images x0 (b, C, H, W) to those that are there.
+
+    The images are shown to the network in equal parts, one after the other: their mean losses average to that of all.
+
+    Returns the values of the loss and its parts, one-dimensional.
+    """
+    values: list[Tensor] = []
+    for part in range(parts):
+        mine = Group(part, parts).part(len(x0))
+        with group.apart(network) if part < parts - 1 else nullcontext():
+            loss = loss_of(params, schedule, network, x0[mine], {name: drawn[mine] for name, drawn in draws.items()})
+            (loss.total / parts).backward()
+        values.append(torch.stack([loss.total, *loss.parts]).detach() / parts)
+    return torch.stack(values).sum(0)
 
 
 def _predictor(network: torch.nn.Module) -> PredictNoise:

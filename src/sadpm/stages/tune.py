@@ -13,14 +13,16 @@ from sadpm.extractors.looking.features import FeatureExtractor
 from sadpm.extractors.looking.references import Reference
 from sadpm.kinds.section import Metric
 from sadpm.metrics.uncertainty import OverSeeds, standard_error
+from sadpm.networks.execution import Executed, See
 from sadpm.networks.predictor import load_network
+from sadpm.networks.section import PLAIN, Execution
 from sadpm.networks.unet import UNet
 from sadpm.report.long_table import BETTER
 from sadpm.running.checkpoints import Checkpoints
-from sadpm.running.device import device_name, select_device
+from sadpm.running.device import device_name, memory_advice, select_device
 from sadpm.running.files import UserError, provenance, write_json
 from sadpm.stages import command
-from sadpm.stages.sample import draw_images, predictor
+from sadpm.stages.sample import OUT_OF_MEMORY, draw_images, predictor
 from sadpm.stages.score import checked_reference, checked_scores
 
 STREAM = "tuning"
@@ -37,6 +39,7 @@ def tune(
     weights: Sequence[Path] = (),
     images: Sequence[Path] = (),
     checkpoint_seconds: int = 600,
+    execution: Execution = PLAIN,
 ) -> None:
     """Write what each value of each option scores, and which one is chosen.
 
@@ -45,6 +48,9 @@ def tune(
     device = select_device()
     schedule = NoiseSchedule.create(**params.schedule.model_dump())
     unet = load_network(model, device)
+    executed = Executed(execution, params.precision, device)
+    images_at_once = min(params.batch_size, max(search.num_samples for search in params.searches))
+    see = executed.seeing(unet, images_at_once, torch.inference_mode)
     metrics = tuple(dict.fromkeys(search.metric for search in params.searches))
     extractors = params.extractor.looking(metrics, next(iter(weights), None))
     real = checked_reference(reference, extractors, images)
@@ -54,18 +60,20 @@ def tune(
     for search in params.searches:
         file = None if search.chain.fit is None else fitted.get(search.chain.fit)
         inputs = {name: origin["inputs"][name] for name in ("model", "reference", *([file.stem] if file else []))}
+        inputs |= executed.inputs()
         alone = params.model_copy(update={"searches": (search,)})
         saved = Checkpoints(checkpoints / search.chain.cell.draw, alone, checkpoint_seconds, **inputs)
         state = saved.latest() or {"tried": [], "influence": []}
         for value in search.grid[saved.done :]:
             drawing = Checkpoints(saved.folder / repr(value), alone, checkpoint_seconds, **inputs)
-            entry, influence = _try(alone, value, unet, schedule, file, device, drawing, extractors, real)
+            entry, influence = _try(alone, value, unet, see, schedule, file, device, drawing, extractors, real)
             state = {"tried": [*state["tried"], entry], "influence": [*state["influence"], influence]}
             saved.save(len(state["tried"]), state)
             drawing.remove()
         tuned.append(choice(search, state["tried"], state["influence"]))
         finished.append(saved)
-    write_json(report, {"device": device_name(device), "tuned": tuned, "provenance": origin})
+    facts = {"device": device_name(device), "execution": executed.report()}
+    write_json(report, {**facts, "tuned": tuned, "provenance": origin})
     for saved in finished:
         saved.remove()
 
@@ -74,6 +82,7 @@ def _try(
     params: TuneJob,
     value: float,
     unet: UNet,
+    see: See,
     schedule: NoiseSchedule,
     fitted: Path | None,
     device: torch.device,
@@ -89,7 +98,9 @@ def _try(
     shape = (unet.in_channels, unet.sample_size, unet.sample_size)
     print(f"{what}:", file=sys.stderr)
     try:
-        draw_images(job, chain, predictor(chain, unet, schedule, fitted), shape, schedule, device, saved, STREAM)
+        predict = predictor(chain, unet, schedule, fitted, see)
+        with memory_advice(OUT_OF_MEMORY):
+            draw_images(job, chain, predict, shape, schedule, device, saved, STREAM)
     except UserError as error:
         raise UserError(f"{what}: {error}; or take this value out of the grid") from error
     images, metric = saved.last()["drawn"].numpy(), search.metric

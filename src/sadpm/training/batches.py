@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sadpm.running.randomness import generator
+from sadpm.running.transfers import to_device
 
 
 def to_model_range(pixels: Tensor) -> Tensor:
@@ -16,24 +17,27 @@ def to_model_range(pixels: Tensor) -> Tensor:
 
 
 class TrainingBatches:
-    """Batches of shuffled epochs, as a function of the step; the images lie on the device as uint8."""
+    """Batches of shuffled epochs, as a function of the step.
+
+    The images lie on the device as uint8 and so does the order of an epoch: no step waits for the host.
+    """
 
     def __init__(
         self, pixels: NDArray[np.uint8], batch_size: int, seed: int, device: torch.device, flip: bool = False
     ) -> None:
         self._pixels = torch.from_numpy(np.array(pixels)).to(device).movedim(-1, 1)
         self._batch_size, self._seed, self._flip = batch_size, seed, flip
-        self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
+        self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64, device=device)
 
     def at(self, step: int) -> Tensor:
         """Return the images of one training step, (B, C, H, W) float32 in [-1, 1]."""
         first = step * self._batch_size
         indices = torch.cat([self._indices(position) for position in self._spans(first, first + self._batch_size)])
-        x0 = to_model_range(self._pixels[indices.to(self._pixels.device, non_blocking=True)])
+        x0 = to_model_range(self._pixels[indices])
         if not self._flip:
             return x0
         coins = torch.rand(len(x0), 1, 1, 1, generator=generator(self._seed, "flip", step)) < 0.5
-        return torch.where(coins.to(x0.device, non_blocking=True), x0.flip(-1), x0)
+        return torch.where(to_device(coins, x0.device), x0.flip(-1), x0)
 
     def _spans(self, start: int, stop: int) -> list[range]:
         """Cut a range of positions at the ends of epochs."""
@@ -44,6 +48,7 @@ class TrainingBatches:
     def _indices(self, positions: range) -> Tensor:
         epoch, offset = divmod(positions.start, len(self._pixels))
         if epoch != self._epoch:
-            self._order = torch.randperm(len(self._pixels), generator=generator(self._seed, "order", epoch))
+            order = torch.randperm(len(self._pixels), generator=generator(self._seed, "order", epoch))
+            self._order = to_device(order, self._pixels.device)
             self._epoch = epoch
         return self._order[offset : offset + len(positions)]

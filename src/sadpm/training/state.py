@@ -42,6 +42,7 @@ class TrainingState:
         log_every: int,
         loss_of_zero: float = math.inf,
         group: Group = ALONE,
+        replayed: bool = False,
     ) -> None:
         """Start with step 0.
 
@@ -53,6 +54,7 @@ class TrainingState:
             log_every: steps whose mean losses are one row of the history.
             loss_of_zero: the loss of a module that always answers 0, to recognise an explosion by.
             group: the processes that train together.
+            replayed: what :meth:`learn` does is recorded and replayed, so that numbers which change lie in tensors.
         """
         self.module, self.step = module, 0
         self.ema = deepcopy(module).eval().requires_grad_(False)
@@ -65,17 +67,43 @@ class TrainingState:
         self._loss_of_zero = loss_of_zero
         self.history: list[list[float]] = []
         self._sums: Tensor | None = None
+        self._rate: float | Tensor = torch.zeros((), device=self._parameters[0].device) if replayed else 0.0
 
     def update(self, loss: Tensor, *terms: Tensor) -> None:
         """Take one optimiser step on ``loss``; its value and those of ``terms`` enter the history."""
+        self.begin()
         self.optimizer.zero_grad()
         loss.backward()
+        self.learn(torch.stack([loss, *terms]).detach())
+        self.end()
+
+    def begin(self) -> None:
+        """Before the device works on a step: tell it the learning rate."""
+        rate = self._learning_rate(self.step)
+        self._rate = self._rate.fill_(rate) if isinstance(self._rate, Tensor) else rate
+
+    def learn(self, losses: Tensor) -> None:
+        """Take one optimiser step by the gradients that are there: all that a step does on the device after them.
+
+        ``losses`` are the values of the loss and its terms. Nothing here waits for the device, nor depends on the step,
+        but for the first one of all.
+        """
         if self.max_grad_norm is not None:
             nn.utils.clip_grad_norm_(self._parameters, self.max_grad_norm)
-        self.optimizer.step(self._learning_rate(self.step))
+        self.optimizer.step(self._rate)
         self._average_weights()
+        self._sums = torch.zeros_like(losses) if self._sums is None else self._sums
+        self._sums += losses
+
+    def end(self) -> None:
+        """Count the step; once in ``log_every`` fetch the mean losses, for which the host waits."""
         self.step += 1
-        self._record(torch.stack([loss, *terms]).detach())
+        if self.step % self.log_every == 0:
+            assert self._sums is not None
+            means = (self._group.mean(self._sums) / self.log_every).tolist()
+            self._check_loss(means[0], self.log_every)
+            self.history.append([self.step, *means])
+            self._sums.zero_()
 
     @torch.no_grad()
     def _average_weights(self) -> None:
@@ -84,15 +112,6 @@ class TrainingState:
             torch._foreach_copy_(self._averages, self._parameters)
         else:
             torch._foreach_lerp_(self._averages, self._parameters, 1 - self.ema_decay)
-
-    def _record(self, values: Tensor) -> None:
-        """Sum on the device, and fetch the mean once in ``log_every`` steps."""
-        self._sums = values if self._sums is None else self._sums + values
-        if self.step % self.log_every == 0:
-            means = (self._group.mean(self._sums) / self.log_every).tolist()
-            self._check_loss(means[0], self.log_every)
-            self.history.append([self.step, *means])
-            self._sums = None
 
     def _check_loss(self, mean: float, steps: int) -> None:
         """Raise UserError if the mean loss of the last steps is that of a lost module."""
@@ -119,8 +138,9 @@ class TrainingState:
         Raises:
             UserError: a weight, or a loss that is not in the history yet, is that of a lost module.
         """
-        sums = None if self._sums is None else self._group.mean(self._sums)
-        if sums is not None and (steps := self.step % self.log_every):
+        steps = self.step % self.log_every
+        sums = self._group.mean(self._sums) if steps and self._sums is not None else None
+        if sums is not None:
             self._check_loss(sums[0].item() / steps, steps)
         weights, averages = self.module.state_dict(), self.ema.state_dict()
         if (name := first_not_finite(weights) or first_not_finite(averages)) is not None:
