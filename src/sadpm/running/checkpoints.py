@@ -18,6 +18,7 @@ from typing import IO, Any, NoReturn
 import torch
 from pydantic import BaseModel
 
+from sadpm.running import status
 from sadpm.running.distributed import ALONE, Group
 from sadpm.running.files import UserError, write_atomically, write_json
 from sadpm.running.interruption import Interrupted, StopRequest, leave
@@ -66,22 +67,37 @@ class Checkpoints:
         """Wall time spent on the job so far, in this process and in those before whose work was saved."""
         return self._seconds_before + time.monotonic() - self._begun
 
-    def steps(self, total: int, state: Callable[[], State], what: str) -> Iterator[int]:
+    def steps(
+        self,
+        total: int,
+        state: Callable[[], State],
+        what: str,
+        losses: status.Losses = dict,
+        sound: Callable[[], bool] = lambda: True,
+    ) -> Iterator[int]:
         """Yield the steps that are left, telling about progress, and save ``state()`` now and then.
 
         It is saved when the interval is over, when somebody asks the process to stop, which then ends, and after the
         last step: a process that is killed while it writes its output need not work again. All processes of a group
         do so at the same step.
+
+        Args:
+            total: number of steps.
+            state: what to save, after the step that was yielded last.
+            what: the work, in words.
+            losses: the last ones, by name, for the status of the job.
+            sound: whether the state may take the place of an older one when the interval is over.
         """
         saved_at = time.monotonic()
         left: Iterable[int] = range(self.done, total)
         with StopRequest() as stop:
-            for step in progress(left, total, what, self.done) if self._group.writes else left:
+            told = progress(left, total, what, self.done, "steps", losses) if self._group.writes else left
+            for step in told:
                 yield step
                 done, now = step + 1, time.monotonic()
                 asked = stop.made or self._group.abandoned
                 asked, due = self._group.any(asked, now - saved_at >= self._every)
-                if done == total or asked or due:
+                if done == total or asked or (due and sound()):
                     self.save(done, state())
                     saved_at = now
                 if asked and done < total:
@@ -107,6 +123,7 @@ class Checkpoints:
         write_atomically(self._path(step), lambda file: _write_archive(file, content))
         for path in self._newest_first()[KEPT:]:
             path.unlink(missing_ok=True)
+        status.current.saved(step, self._path(step))
 
     def latest(self, device: torch.device | str = "cpu") -> State | None:
         """Return the newest state that is whole, or None; ``done`` is its number of steps then."""
@@ -115,6 +132,8 @@ class Checkpoints:
             if content is not None:
                 self._tell(f"resuming from {path}")
                 self.done, self._seconds_before = content["done"], content["seconds"]
+                if self._group.writes:
+                    status.current.saved(self.done, path)
                 state: State = content["state"]
                 return state
             self._tell(f"{path} is damaged and ignored")

@@ -43,14 +43,17 @@ def fit_covariances(
     def state() -> dict[str, Any]:
         return {name: estimate.state_dict() for name, estimate in estimates.items()}
 
-    for step in saved.steps(params.heads.steps, state, f"fitting {', '.join(estimates)}"):
+    def losses() -> dict[str, float]:
+        return {name: estimate.history[-1][1] for name, estimate in estimates.items() if estimate.history}
+
+    for step in saved.steps(params.heads.steps, state, f"fitting {', '.join(estimates)}", losses):
         fit_step(step, fitting, estimates, batches.at(step))
 
     write_fitted(fitted, {name: estimate.tensors() for name, estimate in estimates.items()})
     facts = {"seconds": saved.seconds, "device": device_name(device), "torch": torch.__version__}
-    losses = {name: estimate.history for name, estimate in estimates.items() if estimate.history}
+    histories = {name: estimate.history for name, estimate in estimates.items() if estimate.history}
     origin = provenance(params, images=images, model=model)
-    write_json(report, {**facts, "columns": ["step", "loss"], "losses": losses, "provenance": origin})
+    write_json(report, {**facts, "columns": ["step", "loss"], "losses": histories, "provenance": origin})
     saved.remove()
 
 

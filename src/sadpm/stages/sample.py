@@ -14,6 +14,7 @@ from sadpm.diffusion.schedule import NoiseSchedule
 from sadpm.diffusion.timesteps import exact_timesteps
 from sadpm.networks.predictor import Predictor, load_network, read_fitted
 from sadpm.networks.unet import UNet
+from sadpm.running import status
 from sadpm.running.checkpoints import Checkpoints
 from sadpm.running.device import device_name, select_device
 from sadpm.running.files import UserError, provenance, write_atomically, write_json
@@ -46,6 +47,7 @@ def sample(
     part = ".part{}-of-{}".format(*params.shard) if params.shard != (0, 1) else ""
     draws: list[dict[str, Any]] = []
     finished: list[Checkpoints] = []
+    status.current.expect(len(params.batches()) * sum(chain.steps for chain in params.chains))
     for chain in params.chains:
         file = None if chain.fit is None else files.get(chain.fit)
         predict = predictor(chain, unet, schedule, file)
