@@ -15,6 +15,7 @@ from sadpm.config.models import ModelConfig
 from sadpm.config.outputs import Figure, TableConfig
 from sadpm.config.plan import PlanConfig
 from sadpm.config.sampling import PAPER_RECIPES, RecipeConfig
+from sadpm.config.watch import WatchConfig
 from sadpm.covariances import COVARIANCES, CovarianceSection
 from sadpm.diffusion.section import ScheduleConfig
 from sadpm.kinds.section import ConfigPath, Name, Once, SamplerName, SamplesPerJob, Section, Seed
@@ -34,6 +35,7 @@ class Config(Section):
     published: ConfigPath | None = None
     plan: PlanConfig = PlanConfig()
     archive: ArchiveConfig = ArchiveConfig()
+    watch: WatchConfig = Field(WatchConfig(), exclude=True)
     schedule: ScheduleConfig = ScheduleConfig()
     datasets: dict[Name, DatasetConfig] = Field(min_length=1)
     models: dict[Name, ModelConfig] = Field(min_length=1)

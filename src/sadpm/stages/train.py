@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sadpm.config.jobs import TrainJob
+from sadpm.config.watch import WatchConfig, watch_from_environment
 from sadpm.diffusion.losses import PredictNoise
 from sadpm.diffusion.schedule import NoiseSchedule, network_time
 from sadpm.networks.unet import UNet, save_unet
@@ -22,6 +23,7 @@ from sadpm.running.randomness import generator, position_seed
 from sadpm.sources.reading.prepared import load_pixels
 from sadpm.stages import command, options_of
 from sadpm.training.batches import TrainingBatches
+from sadpm.training.curves import Curves, Samples, require_tensorboard
 from sadpm.training.learning_rate import learning_rate_at
 from sadpm.training.state import LOSS_COLUMNS, TrainingState
 
@@ -43,6 +45,9 @@ def train(
     rounding and other dropout masks.
     """
     given = dict(locals())
+    watch = watch_from_environment()
+    if watch.tensorboard:
+        require_tensorboard()
     started = distributed.started()
     check_batch(params.training.batch_size, processes if started == 1 else started)
     if started == 1 and processes > 1:
@@ -51,12 +56,13 @@ def train(
     with distributed.join() as group:
         device = select_device()
         saved = Checkpoints(checkpoints, params, checkpoint_seconds, group=group, images=sha256(images))
-        state = optimise(params, load_pixels(images), saved, device, group)
+        curves = report.parent / "tensorboard"
+        state = optimise(params, load_pixels(images), saved, device, group, watch, curves)
     if not group.writes:
         return
     assert isinstance(state.ema, UNet)
     save_unet(state.ema, model)
-    rows = [(*LOSS_COLUMNS, *params.objective.parts), *state.history]
+    rows = [(LOSS_COLUMNS[0], *loss_names(params)), *state.history]
     write_text(log, "".join(",".join(map(str, row)) + "\n" for row in rows))
     facts = {
         "seconds": saved.seconds,
@@ -70,9 +76,17 @@ def train(
 
 
 def optimise(
-    params: TrainJob, pixels: NDArray[np.uint8], saved: Checkpoints, device: torch.device, group: Group
+    params: TrainJob,
+    pixels: NDArray[np.uint8],
+    saved: Checkpoints,
+    device: torch.device,
+    group: Group,
+    watch: WatchConfig = WatchConfig(),  # noqa: B008 (can't be changed)
+    curves: Path = Path("tensorboard"),
 ) -> TrainingState:
     """Train to the last step, from the last checkpoint on; ``pixels`` are the images (n, H, W, C).
+
+    What is watched of it goes into the folder ``curves``.
 
     Raises:
         UserError: the network does not fit the images, training diverges, or not all processes see the checkpoints.
@@ -96,10 +110,27 @@ def optimise(
         raise UserError(f"{saved.folder}: the processes see different checkpoints; they need a folder that they share")
 
     network = group.wrap(state.module)
-    for step in saved.steps(training.steps, state.state_dict, "training"):
+    names = loss_names(params)
+    shown: Curves | None = None
+    if watch.tensorboard and group.writes:
+        shape = (pixels.shape[3], *pixels.shape[1:3])
+        samples = Samples(shape, watch.images, schedule, params.seed) if watch.images else None
+        shown = Curves(curves, state, names, training.batch_size, samples)
+
+    def losses() -> dict[str, float]:
+        return dict(zip(names, state.history[-1][1:], strict=True)) if state.history else {}
+
+    for step in saved.steps(training.steps, state.state_dict, "training", losses, sound=lambda: state.sound):
         loss = loss_at(step, params, schedule, network, batches.at(step), group)
         state.update(loss.total, *loss.parts)
+        if shown is not None:
+            shown.after_step(watch.every, training.steps)
     return state
+
+
+def loss_names(params: TrainJob) -> tuple[str, ...]:
+    """Return what the numbers in a row of the history are, after the step."""
+    return (*LOSS_COLUMNS[1:], *params.objective.parts)
 
 
 def check_batch(batch_size: int, processes: int) -> None:
