@@ -5,10 +5,14 @@ ENV := .venv
 BIN := $(ENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: tables test lint lock clean
+.PHONY: tables watch test lint lock clean
 tables: $(ENV)/installed
 	snakemake --cores $(CORES) all
 	@echo "Open results/laptop/report.html"
+
+# What runs, waits, has failed or is done: of the experiment that was started last, or make watch OF=results/paper
+watch: $(ENV)/installed
+	@python -m sadpm.watch $(OF)
 
 test: $(ENV)/installed
 	pytest
