@@ -159,3 +159,23 @@ def test_a_stage_tells_beside_its_report(report, capsys):
         command(stage, [f"--report={report}"])
     assert seen == ["stage"]
     assert read_status(status_file(report))["message"] == "there is no more room"
+
+
+def test_the_rate_is_that_of_the_last_minute_if_it_has_enough_steps(report, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(status.time, "monotonic", lambda: clock[0])
+    job, rates = Status(status_file(report)), []
+    for step in job.follow(range(5000), 5000, "training", 0, "steps", dict):
+        if step % 100 == 0:
+            job._seen.append((clock[0], job._worked))
+            job._tell()
+            rates.append(read_status(job._file)["rate"])
+        clock[0] += 0.1 if step < 3000 else 20.0
+    assert rates[0] is None
+    assert rates[20] == pytest.approx(10)
+    assert rates[-1] == pytest.approx(1 / 20)
+    assert Status(None)._rate(clock[0]) is None
+    few = Status(None)
+    few._worked, few._begun = 5, clock[0] - 100
+    few._seen.append((clock[0] - 60, 3))
+    assert few._rate(clock[0]) == pytest.approx(5 / 100)

@@ -28,7 +28,10 @@ INTERVAL = 5.0
 """Seconds between two states of the file."""
 
 OF_RATE = 13
-"""States over which the rate is taken: those of the last minute."""
+"""States over which the rate is taken: those of the last minute, or where that has few steps, all."""
+
+FEW = 10
+"""Steps from which no rate is taken that one can believe."""
 
 
 def status_file(output: Path) -> Path:
@@ -52,7 +55,8 @@ class Status:
         self._losses: Losses = dict
         self._before = self._done = self._worked = 0
         self._stepped = time.monotonic()
-        self._seen = deque([(self._stepped, 0)], maxlen=OF_RATE)
+        self._begun = self._stepped
+        self._seen: deque[tuple[float, int]] = deque(maxlen=OF_RATE)
         self._writing = threading.RLock()
 
     def expect(self, total: int) -> None:
@@ -65,7 +69,7 @@ class Status:
         """Yield the items of one stretch of work; see `sadpm.running.progress`."""
         self._losses, self._done, self._stepped = losses, start, time.monotonic()
         if not self._worked:
-            self._seen = deque([(self._stepped, 0)], maxlen=OF_RATE)
+            self._begun = self._stepped
         whole = total if self._expected is None else self._expected
         self._facts |= {"what": what, "unit": unit, "total": whole, "resumed": self._before + start}
         self._tell()
@@ -123,10 +127,15 @@ class Status:
 
     def _state(self) -> dict[str, Any]:
         now = time.monotonic()
-        then, worked = self._seen[0]
-        rate = (self._worked - worked) / (now - then) if now > then and self._worked > worked else None
-        state = {**self._facts, "updated": time.time(), "done": self._before + self._done, "rate": rate}
+        state = {**self._facts, "updated": time.time(), "done": self._before + self._done, "rate": self._rate(now)}
         return {**state, "idle": now - self._stepped, "losses": dict(self._losses()), "gpu": _gpu_memory()}
+
+    def _rate(self, now: float) -> float | None:
+        """Steps a second; None before the first one."""
+        then, worked = self._seen[0] if self._seen else (self._begun, 0)
+        if self._worked - worked < FEW:
+            then, worked = self._begun, 0
+        return (self._worked - worked) / (now - then) if self._worked and now > then else None
 
 
 def read_status(file: Path) -> dict[str, Any] | None:

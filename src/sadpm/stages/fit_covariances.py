@@ -46,7 +46,10 @@ def fit_covariances(
     def losses() -> dict[str, float]:
         return {name: estimate.history[-1][1] for name, estimate in estimates.items() if estimate.history}
 
-    for step in saved.steps(params.heads.steps, state, f"fitting {', '.join(estimates)}", losses):
+    def sound() -> bool:
+        return all(getattr(estimate, "sound", True) for estimate in estimates.values())  # an average can't be lost
+
+    for step in saved.steps(params.heads.steps, state, f"fitting {', '.join(estimates)}", losses, sound):
         fit_step(step, fitting, estimates, batches.at(step))
 
     write_fitted(fitted, {name: estimate.tensors() for name, estimate in estimates.items()})
