@@ -133,9 +133,14 @@ def test_the_first_of_several_processes_tells(report, monkeypatch, rank):
         assert status_file(report).exists() == (rank == "0")
 
 
-def test_what_can_not_be_told_stops_nothing(tmp_path):
+def test_a_folder_that_can_not_be_written_stops_nothing(tmp_path):
     (tmp_path / "run").write_text("a file in place of the folder")
     with telling("train", tmp_path / "run" / "training.json"):
+        assert list(progress(range(3), 3, "training")) == [0, 1, 2]
+
+
+def test_a_loss_that_can_not_be_told_stops_nothing(report):
+    with telling("train", report):
         assert list(progress(range(3), 3, "training", losses=lambda: {"loss": 1 / 0})) == [0, 1, 2]
 
 

@@ -65,6 +65,7 @@ def test_a_training_that_starts_anew_shows_nothing_of_another(digits, tmp_path, 
     found = events(tmp_path / "tensorboard")
     assert found["loss/loss"] == [3, 6]
     assert "samples" not in found
+    assert len(list((tmp_path / "tensorboard").iterdir())) == 1
 
 
 def test_samples_come_from_the_same_noise_and_touch_no_random_state(trained):
