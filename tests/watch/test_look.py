@@ -1,5 +1,7 @@
 import os
 import socket
+import subprocess
+import sys
 
 import pytest
 from made_up import ELSEWHERE, GONE, NOW, STARTED, Experiment
@@ -38,6 +40,17 @@ def test_a_process_that_is_gone_is_never_shown_as_running(made, changes, standin
     assert found.standing == standing
     assert found.seconds_left == (500 if standing == "running" else None)
     assert (standing == "running") or found.note == "killed?; no checkpoint, starts anew"
+
+
+def test_a_process_that_is_dead_and_nobody_has_looked_at_is_gone(made):
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    made.tell(made.job("train-base"), host=HERE, pid=process.pid)
+    assert seen(made).standing == "running"
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert seen(made).standing == "stopped"
+    process.communicate()
+    assert seen(made).standing == "stopped"
 
 
 def test_it_is_said_where_a_job_runs_and_that_it_went_on(made):

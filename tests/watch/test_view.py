@@ -30,9 +30,9 @@ def test_one_plain_table_is_printed(made, capsys):
     heading, _, columns, train, fit, failed, _, rules, *counts = lines(capsys, made.folder, "--once")
     assert heading == f"{made.folder}: 2 running, 1 failed, 1 waiting, 1 done; Snakemake does not run"
     assert columns.split() == ["job", "is", "at", "rate", "loss", "left", "GPU"]
-    told = "1,000 of 5,000 steps (20%) 8/s 0.0375 8 min 20 s 6.5 of 80 GiB training, on node17"
+    told = "1,000 of 5,000 (20%) 8 steps/s 0.0375 8 min 20 s 6.5 of 80 GiB training, on node17"
     assert " ".join(train.split()) == f"train-base running {told}"
-    assert "1,000 of 5,000 steps (20%)" in fit
+    assert "1,000 of 5,000 (20%)" in fit
     assert "npr 0.25, sn 1.5" in fit
     assert failed.startswith("train-sa2")
     assert f"[red]diverged[/red]: the loss is nan (log: {made.folder}/logs/train-sa2.log)" in failed
@@ -53,10 +53,12 @@ def test_on_a_terminal_it_goes_on_until_all_is_done(made, capsys, monkeypatch):
                 made.write(f"{name}.{form}")
 
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("LINES", "24")
     monkeypatch.setattr(program.time, "sleep", all_is_done)
     program.main([str(made.folder)])
     shown = capsys.readouterr().out
     assert shown.index("2 running") < shown.rindex("5 done")
+    assert "train-base: training, on node17" in shown
 
 
 def test_a_folder_without_jobs_is_told_without_a_traceback(tmp_path):

@@ -113,13 +113,14 @@ def _without_a_word(log: Path, job: ListedJob, begun: float, now: float) -> Seen
 
 
 def _exists(pid: int) -> bool:
+    """Whether a process of this machine lives; one that is dead keeps its number until its parent has looked at it."""
     try:
         os.kill(pid, 0)
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except ProcessLookupError:
         return False
-    except OSError:  # it is another user's
+    except OSError:  # it is another user's, or there is no /proc
         return True
-    return True
 
 
 def _at(status: dict[str, Any]) -> str:

@@ -26,14 +26,17 @@ def view(seen: Sequence[Seen], title: str, snakemake: bool | None, every_job: bo
         title: which experiment.
         snakemake: whether the process is there that starts jobs; None where that is not known.
         every_job: also those that wait and are done; otherwise they are only counted.
-        rows: how many jobs there is room for, None for any number.
+        rows: lines that there are for jobs and the notes on them; None for any number, and notes beside the jobs.
     """
     listed = [one for one in seen if every_job or one.standing in ("running", "failed", "stopped") or one.note]
     listed.sort(key=lambda one: STANDINGS.index(one.standing))
-    left_out = 0 if rows is None else max(0, len(listed) - rows)
+    left_out = 0 if rows is None else max(0, len(listed) - rows // 2)
+    listed = listed[: len(listed) - left_out]
     parts: list[Text | Table] = [_heading(seen, title, snakemake)]
     if listed:
-        parts += [Text(), _jobs(listed[: len(listed) - left_out])]
+        parts += [Text(), _jobs(listed, with_notes=rows is None)]
+    if listed and rows is not None:
+        parts += [Text(), *(_note(one) for one in listed if one.note)]
     if left_out:
         parts.append(Text(f"and {left_out} more, which `--once` shows", style="dim"))
     return Group(*parts, Text(), _rules(seen))
@@ -64,16 +67,20 @@ def _heading(seen: Iterable[Seen], title: str, snakemake: bool | None) -> Text:
     return Text(f"{title}: {told or 'no jobs'}" + (f"; {words[snakemake]}" if open_jobs else ""), style="bold")
 
 
-def _jobs(listed: Iterable[Seen]) -> Table:
+def _jobs(listed: Iterable[Seen], with_notes: bool) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in COLUMNS:
         amount = name in ("at", "rate", "loss", "left", "GPU")
-        table.add_column(name, justify="right" if amount else "left", overflow="fold", no_wrap=amount)
+        table.add_column(name, justify="right" if amount else "left", no_wrap=amount)
     for one in listed:
-        colour = COLOURS.get(one.standing, "")
+        cells = [one.job.name, one.standing, *_amounts(one), *([one.note] if with_notes else [])]
         # Text, because a message may hold what would be markup.
-        table.add_row(*map(Text, (one.job.name, one.standing, *_amounts(one), one.note)), style=colour)
+        table.add_row(*map(Text, cells), style=COLOURS.get(one.standing, ""))
     return table
+
+
+def _note(one: Seen) -> Text:
+    return Text(f"{one.job.name}: {one.note}", style=COLOURS.get(one.standing, ""), overflow="fold")
 
 
 def _amounts(one: Seen) -> tuple[str, str, str, str, str]:
@@ -82,7 +89,7 @@ def _amounts(one: Seen) -> tuple[str, str, str, str, str]:
     running = one.standing == "running"
     return (
         _at(status) if one.standing != "waiting" else "",
-        f"{status['rate']:.3g}/s" if running and status.get("rate") else "",
+        f"{status['rate']:.3g} {status.get('unit', '')}/s" if running and status.get("rate") else "",
         _losses(status.get("losses") or {}),
         duration(left) if left is not None else "",
         _memory(status.get("gpu")) if running else "",
@@ -90,10 +97,10 @@ def _amounts(one: Seen) -> tuple[str, str, str, str, str]:
 
 
 def _at(status: Mapping[str, Any]) -> str:
-    if not (total := status.get("total")):
+    total, done = status.get("total"), status.get("done", 0)
+    if not total:
         return ""
-    done = status.get("done", 0)
-    return f"{done:,} of {total:,} {status.get('unit', '')} ({done / total:.0%})"
+    return f"{done:,} of {total:,} ({done / total:.0%})"
 
 
 def _losses(losses: Mapping[str, float]) -> str:
