@@ -1,9 +1,14 @@
+import importlib
+import inspect
 import json
 import os
+import re
 import signal
+from pathlib import Path
 
 import pytest
 
+from sadpm import stages
 from sadpm.config.jobs import DataJob
 from sadpm.running import status
 from sadpm.running.checkpoints import Checkpoints
@@ -184,3 +189,10 @@ def test_the_rate_is_that_of_the_last_minute_if_it_has_enough_steps(report, monk
     few._worked, few._begun = 5, clock[0] - 100
     few._seen.append((clock[0] - 60, 3))
     assert few._rate(clock[0]) == pytest.approx(5 / 100)
+
+
+def test_every_stage_has_the_report_beside_which_it_tells():
+    for file in Path(stages.__file__).parent.glob("[!_]*.py"):
+        ((name, report),) = re.findall(r'^    command\((\w+)(?:, report="(\w+)")?\)$', file.read_text(), re.MULTILINE)
+        stage = getattr(importlib.import_module(f"sadpm.stages.{file.stem}"), name)
+        assert inspect.signature(stage).parameters[report or "report"].annotation in (Path, "Path"), name

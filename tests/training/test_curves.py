@@ -33,15 +33,15 @@ def log_steps(first=3, last=60):
 def test_a_training_that_is_watched_has_the_same_weights(trained, digits, tmp_path, monkeypatch):
     """Also when it is killed after the checkpoint of a step, and has shown later ones by then."""
     monkeypatch.setenv(VARIABLE, '{"tensorboard": true, "every": 25, "images": 3}')
-    outputs, update = training_outputs(tmp_path), stage.TrainingState.update
+    outputs, after_step = training_outputs(tmp_path), Curves.after_step
 
-    def killed(state, *losses):
-        update(state, *losses)
-        if state.step == 40:
+    def killed(curves, *arguments):
+        after_step(curves, *arguments)
+        if curves._state.step == 40:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(stage.TrainingState, "update", killed)
+        patch.setattr(Curves, "after_step", killed)
         patch.setattr(stage.Checkpoints, "save", keep_only(20, stage.Checkpoints.save))
         with pytest.raises(KeyboardInterrupt):
             train(training_job(), digits, **outputs, checkpoint_seconds=0)
@@ -55,7 +55,7 @@ def test_a_training_that_is_watched_has_the_same_weights(trained, digits, tmp_pa
 
 
 def keep_only(step, save):
-    return lambda saved, done, state: save(saved, done, state) if done == step else None
+    return lambda saved, done, *state, **options: save(saved, done, *state, **options) if done == step else None
 
 
 def test_a_training_that_starts_anew_shows_nothing_of_another(digits, tmp_path, monkeypatch):

@@ -159,3 +159,10 @@ def test_the_norm_of_the_gradient_is_kept_where_it_is_known():
         state.update(loss_of(state))
     assert known.gradient_norm.item() == pytest.approx(2 * 5**0.5)
     assert unknown.gradient_norm is None
+
+
+def test_the_learning_rate_of_the_last_step_is_known():
+    state = make(learning_rate=lambda step: 0.1 / (1 + step))
+    for _ in range(2):
+        state.update(loss_of(state))
+    assert state.last_rate == 0.05

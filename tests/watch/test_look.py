@@ -70,6 +70,10 @@ def test_a_job_that_was_stopped_goes_on_from_its_checkpoint(made, state, word):
     )
     (made.folder / saved["file"]).unlink()
     assert seen(made).note == f"{word}; no checkpoint, starts anew"
+    made.write(".checkpoints/train-base/other-000000900.ckpt")  # of other parameters
+    for step in (600, 700):
+        made.write(f".checkpoints/train-base/ab-{step:09d}.ckpt")
+    assert seen(made).note == f"{word}; checkpoint found, goes on from 700 of 5,000"
 
 
 def test_a_job_that_failed_says_why_and_where_its_log_is(made):

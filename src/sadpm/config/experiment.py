@@ -32,10 +32,10 @@ class Config(Section):
     kinds: tuple[ConfigPath, ...] = ()
     checkpoint_seconds: int = Field(600, ge=0)
     checkpoints: ConfigPath | None = None
+    watch: WatchConfig = Field(WatchConfig(), exclude=True)
     published: ConfigPath | None = None
     plan: PlanConfig = PlanConfig()
     archive: ArchiveConfig = ArchiveConfig()
-    watch: WatchConfig = Field(WatchConfig(), exclude=True)
     schedule: ScheduleConfig = ScheduleConfig()
     datasets: dict[Name, DatasetConfig] = Field(min_length=1)
     models: dict[Name, ModelConfig] = Field(min_length=1)

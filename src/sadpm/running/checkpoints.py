@@ -90,6 +90,8 @@ class Checkpoints:
         """
         saved_at = time.monotonic()
         left: Iterable[int] = range(self.done, total)
+        if self.done:
+            status.current.saved(self.done, self._path(self.done))
         with StopRequest() as stop:
             told = progress(left, total, what, self.done, "steps", losses) if self._group.writes else left
             for step in told:
@@ -99,6 +101,7 @@ class Checkpoints:
                 asked, due = self._group.any(asked, now - saved_at >= self._every)
                 if done == total or asked or (due and sound()):
                     self.save(done, state())
+                    status.current.saved(done, self._path(done))
                     saved_at = now
                 if asked and done < total:
                     self._leave(f"{what} is saved at {done} of {total}")
@@ -123,7 +126,6 @@ class Checkpoints:
         write_atomically(self._path(step), lambda file: _write_archive(file, content))
         for path in self._newest_first()[KEPT:]:
             path.unlink(missing_ok=True)
-        status.current.saved(step, self._path(step))
 
     def latest(self, device: torch.device | str = "cpu") -> State | None:
         """Return the newest state that is whole, or None; ``done`` is its number of steps then."""
@@ -132,8 +134,6 @@ class Checkpoints:
             if content is not None:
                 self._tell(f"resuming from {path}")
                 self.done, self._seconds_before = content["done"], content["seconds"]
-                if self._group.writes:
-                    status.current.saved(self.done, path)
                 state: State = content["state"]
                 return state
             self._tell(f"{path} is damaged and ignored")

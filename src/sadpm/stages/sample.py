@@ -38,6 +38,7 @@ def sample(
     Nothing is written before all cells are finished, because the workflow deletes what a failed job has written. Until
     then their images are in the checkpoints, and those of one cell at a time in memory.
     """
+    status.current.expect(len(params.batches()) * sum(chain.steps for chain in params.chains))
     device = select_device()
     schedule = NoiseSchedule.create(**params.schedule.model_dump())
     unet = load_network(model, device)
@@ -47,7 +48,6 @@ def sample(
     part = ".part{}-of-{}".format(*params.shard) if params.shard != (0, 1) else ""
     draws: list[dict[str, Any]] = []
     finished: list[Checkpoints] = []
-    status.current.expect(len(params.batches()) * sum(chain.steps for chain in params.chains))
     for chain in params.chains:
         file = None if chain.fit is None else files.get(chain.fit)
         predict = predictor(chain, unet, schedule, file)

@@ -104,7 +104,7 @@ class Curves:
         state, now = self._state, time.monotonic()
         step, *losses = state.history[-1]
         values = {f"loss/{name}": loss for name, loss in zip(self._names, losses, strict=True)}
-        values["learning_rate"] = state.optimizer.param_groups[0]["lr"]
+        values["learning_rate"] = state.last_rate
         if state.gradient_norm is not None:
             values["gradient_norm"] = state.gradient_norm.item()
         values["images_per_second"] = (state.step - self._step) * self._batch_size / (now - self._time)

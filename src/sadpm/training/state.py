@@ -115,6 +115,11 @@ class TrainingState:
             )
 
     @property
+    def last_rate(self) -> float:
+        """The learning rate of the last step."""
+        return self._learning_rate(self.step - 1)
+
+    @property
     def sound(self) -> bool:
         """Whether the module has not, since it learned, become worse than one that always answers 0.
 

@@ -135,8 +135,16 @@ def _at(status: dict[str, Any]) -> str:
 
 
 def _goes_on(status: dict[str, Any], folder: Path) -> str:
-    """From where the job goes on, if its checkpoint is there."""
-    saved = status.get("saved")
-    if saved and (folder / saved["file"]).exists():
-        return f"checkpoint found, goes on from {saved['step']:,} of {status.get('total') or 0:,}"
+    """From where the job goes on, if a checkpoint is there.
+
+    The status tells of one; a newer one may have been written since, or that one may not have been finished. Their names
+    end in the step.
+    """
+    if saved := status.get("saved"):
+        told = folder / saved["file"]
+        name, _, step = told.stem.rpartition("-")
+        steps = [int(path.stem.rpartition("-")[2]) for path in told.parent.glob(f"{name}-*{told.suffix}")]
+        if steps:
+            whole = saved["step"] - int(step) + max(steps)
+            return f"checkpoint found, goes on from {whole:,} of {status.get('total') or 0:,}"
     return "no checkpoint, starts anew"
