@@ -137,8 +137,8 @@ def _at(status: dict[str, Any]) -> str:
 def _goes_on(status: dict[str, Any], folder: Path) -> str:
     """From where the job goes on, if a checkpoint is there.
 
-    The status tells of one; a newer one may have been written since, or that one may not have been finished. Their names
-    end in the step.
+    The status tells of one; a newer one may have been written since, or that one may not have been finished. Names
+    of checkpoints end in their step.
     """
     if saved := status.get("saved"):
         told = folder / saved["file"]
