@@ -58,6 +58,7 @@ class Status:
         self._begun = self._stepped
         self._seen: deque[tuple[float, int]] = deque(maxlen=OF_RATE)
         self._writing = threading.RLock()
+        self._teller = threading.Thread(target=self._go_on_telling, daemon=True)
 
     def expect(self, total: int) -> None:
         """Say how many steps the job has, where it takes them in several stretches."""
@@ -91,7 +92,7 @@ class Status:
         """Write the file for the first time, and then every few seconds."""
         if self._file is not None:
             self._tell()
-            threading.Thread(target=self._go_on_telling, daemon=True).start()
+            self._teller.start()
 
     def end(self, state: str | None = None, message: str = "") -> None:
         """Leave a last word, or no file at all: then the job's output is there."""
@@ -102,6 +103,8 @@ class Status:
             elif self._file is not None and self._is_mine():
                 self._file.unlink()
             self._ended.set()
+        if self._teller.is_alive():
+            self._teller.join(INTERVAL)  # so that Python does not end a thread at work; a disk that hangs may keep it
 
     def _go_on_telling(self) -> None:
         while not self._ended.wait(INTERVAL):
