@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,20 @@ def test_no_word_comes_after_the_last(report):
         job = status.current
     job._tell()
     assert not status_file(report).exists()
+
+
+def test_a_job_of_slurm_tells_its_number(report, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "4711")
+    with telling("train", report):
+        assert read_status(status_file(report))["slurm"] == "4711"
+
+
+def test_no_thread_is_left_when_the_work_is_done(report):
+    """Python ends those that are at work when it ends itself, which may take the process down."""
+    before = threading.active_count()
+    with telling("train", report):
+        assert threading.active_count() == before + 1
+    assert threading.active_count() == before
 
 
 @pytest.mark.parametrize("rank", ["0", "1"])
