@@ -5,10 +5,15 @@ ENV := .venv
 BIN := $(ENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: tables test lint lock clean
+.PHONY: tables watch test lint lock clean
+# On a terminal, a display of progress takes the place of some lines for each job; all of them are in .snakemake/log.
 tables: $(ENV)/installed
-	snakemake --cores $(CORES) all
+	snakemake $$(test -t 2 && echo --logger rich) --cores $(CORES) all
 	@echo "Open results/laptop/report.html"
+
+# What runs, waits, has failed or is done: of the experiment that was started last, or make watch OF=results/paper
+watch: $(ENV)/installed
+	@python -m sadpm.watch $(OF)
 
 # Two processes, because one of them mostly waits for SLURM.
 test: $(ENV)/installed

@@ -350,6 +350,13 @@ def test_jobs_survive_the_command_line(values):
         assert kind.model_validate_json(job.model_dump_json(by_alias=True)) == job
 
 
+def test_what_is_watched_is_no_part_of_any_job(values):
+    """Not of those either that are told the whole configuration: the plan and the archive."""
+    plain, watched = (load_config({**values, **more}) for more in ({}, {"watch": {"tensorboard": True}}))
+    assert watched.watch.tensorboard
+    assert watched.model_dump_json(by_alias=True) == plain.model_dump_json(by_alias=True)
+
+
 def test_a_training_job_holds_its_own_lambda_and_no_other(values):
     config = load_config(values)
     other = load_config(changed(values, "models/sa2-lam1/objective/lambda", 0.5))

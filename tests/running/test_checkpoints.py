@@ -160,3 +160,17 @@ def test_a_lease_that_somebody_deleted_is_no_reason_to_stop(tmp_path):
     shutil.rmtree(tmp_path / "job")
     saved.save(1, {"kept": True})
     assert saved.latest() == {"kept": True}
+
+
+def test_a_state_that_is_not_sound_is_saved_only_when_somebody_asks_to_stop(tmp_path):
+    saved, seen = Checkpoints(tmp_path / "job", JOB, every=0), []
+
+    def work():
+        for step in saved.steps(9, dict, "work", sound=lambda: len(seen) <= 3):
+            seen.append(step)
+            if step == 6:
+                signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(Interrupted):
+        work()
+    assert [int(path.stem[-9:]) for path in sorted((tmp_path / "job").glob("*.ckpt"))] == [3, 7]

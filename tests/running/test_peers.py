@@ -88,4 +88,4 @@ def test_a_process_says_for_whom_it_waits_and_ends_when_asked(digits, tmp_path, 
     process.send_signal(number)
     assert end(process) == f"stopped by {number.name} with nothing to save\n"
     assert process.returncode == STATUS
-    assert not list(tmp_path.iterdir())
+    assert not list(tmp_path.glob("[!.]*"))

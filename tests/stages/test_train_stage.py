@@ -24,10 +24,12 @@ from sadpm.objectives.sequence_aware import SequenceAware
 from sadpm.running.checkpoints import Checkpoints
 from sadpm.running.distributed import Group
 from sadpm.running.files import UserError, read_json, sha256
+from sadpm.running.status import read_status, status_file
 from sadpm.sources.reading.prepared import load_pixels
 from sadpm.stages.train import loss_at, new_network, train
 from sadpm.training.batches import TrainingBatches
 from sadpm.training.state import TrainingState
+from sadpm.watch.look import is_alive
 
 
 def command_line(job, digits, outputs, python=sys.executable):
@@ -62,6 +64,9 @@ def test_a_killed_training_goes_on_to_the_same_bytes(trained, digits, tmp_path, 
     hold.release()
     assert process.returncode == -signal.SIGKILL
     assert not outputs["report"].exists()
+    left = read_status(status_file(outputs["report"]))
+    assert not is_alive(left, time.time())
+    assert left.get("saved", {"step": 0})["step"] in (survived - 1, survived)
     again = [warm / "python", *command[1:]]
     done = subprocess.run(again, env=environment, capture_output=True, text=True, check=True)
     assert "resuming from" in done.stderr
@@ -69,6 +74,7 @@ def test_a_killed_training_goes_on_to_the_same_bytes(trained, digits, tmp_path, 
     assert sha256(outputs["model"]) == sha256(expected["model"])
     assert outputs["log"].read_bytes() == expected["log"].read_bytes()
     assert read_json(outputs["report"])["steps_in_this_process"] == job.training.steps - survived
+    assert not status_file(outputs["report"]).exists()
 
 
 def test_the_average_of_the_weights_is_saved(trained, digits):

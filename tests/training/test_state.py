@@ -109,3 +109,60 @@ def test_a_large_loss_is_no_explosion(log_every):
     for _ in range(2):
         state.update(loss_of(state, scale=0.9 * EXPLODED))
     assert state.state_dict()["step"] == 2
+
+
+def at_losses(losses, **changes):
+    """A state whose log has these means of 500 steps each; a module that answers 0 has a loss of 10."""
+    state = make(learning_rate=1e-12, log_every=500, loss_of_zero=10.0, **changes)
+    for loss in losses:
+        state.step += 499
+        state._sums = torch.tensor([499.0 * loss])
+        state.update(loss_of(state, loss / 5))
+    return state
+
+
+def test_a_module_that_has_long_forgotten_what_it_learned_is_lost():
+    with pytest.raises(
+        UserError, match=r"the loss of steps 1001 to 2000 is 12, more than the 10 of a network that always answers 0"
+    ):
+        at_losses([11, 4, 11, 12])
+
+
+@pytest.mark.parametrize(
+    ("losses", "sound"),
+    [
+        ([11, 4, 11], False),  # it may recover, but is not worth the place of an older checkpoint
+        ([11, 4, 11, 9], True),
+        ([4, 11, 9, 11, 9], True),
+        ([30, 20, 12, 11], True),  # a slow start
+        ([6, 11, 12, 12], True),  # never much better than a module that answers 0
+    ],
+)
+def test_spikes_and_slow_starts_are_gone_on_with(losses, sound):
+    state = at_losses(losses)
+    assert state.sound == sound
+    again = make(log_every=500, loss_of_zero=10.0)
+    again.load_state_dict(state.state_dict())
+    assert again.sound == sound
+
+
+def test_without_a_loss_of_zero_nothing_is_forgotten():
+    state = make(log_every=1, learning_rate=1e-12)
+    for scale in (1.0, 1e6):
+        state.update(loss_of(state, scale))
+    assert state.sound
+
+
+def test_the_norm_of_the_gradient_is_kept_where_it_is_known():
+    known, unknown = make(max_grad_norm=1.0), make()
+    for state in (known, unknown):
+        state.update(loss_of(state))
+    assert known.gradient_norm.item() == pytest.approx(2 * 5**0.5)
+    assert unknown.gradient_norm is None
+
+
+def test_the_learning_rate_of_the_last_step_is_known():
+    state = make(learning_rate=lambda step: 0.1 / (1 + step))
+    for _ in range(2):
+        state.update(loss_of(state))
+    assert state.last_rate == 0.05

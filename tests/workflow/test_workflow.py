@@ -21,6 +21,8 @@ from sadpm.config.jobs import ArchiveJob
 from sadpm.config.loading import load_config
 from sadpm.running.files import read_json, sha256
 from sadpm.stages.archive import archive
+from sadpm.watch.jobs import read_jobs
+from sadpm.watch.look import look
 
 TABLES = {"table1": 16, "table2": 16, "table3": 2, "table4": 3, "table5": 4}
 PAGE = "Showing test on a page"
@@ -44,6 +46,17 @@ def test_tables_are_complete(finished, name, cells):
     assert table["code"].notna().all()
     assert (finished.results / f"tables/{name}.tex").read_text().count(r"\toprule") == 1
     assert (finished.results / f"tables/{name}.md").read_text().strip()
+
+
+def test_a_run_can_be_watched(finished):
+    """All its jobs are listed, by the names of their logs, and done, also those that drew parts which are gone."""
+    run = read_jobs(finished.results)
+    logs = finished.results / "logs"
+    assert {job.name for job in run.jobs} == {
+        path.relative_to(logs).with_suffix("").as_posix() for path in logs.rglob("*.log")
+    }
+    assert {one.standing for one in look(finished.results, run, time.time())} == {"done"}
+    assert not list(finished.results.rglob(".*.status"))
 
 
 @pytest.mark.parametrize("name", FIGURES)

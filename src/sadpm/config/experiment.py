@@ -16,6 +16,7 @@ from sadpm.config.outputs import Figure, TableConfig
 from sadpm.config.plan import PlanConfig
 from sadpm.config.sampling import PAPER_RECIPES, RecipeConfig
 from sadpm.config.tuning import TuneConfig
+from sadpm.config.watch import WatchConfig
 from sadpm.covariances import COVARIANCES, CovarianceSection
 from sadpm.diffusion.section import ScheduleConfig
 from sadpm.kinds.section import ConfigPath, Name, Once, SamplerName, SamplesPerJob, Section, Seed
@@ -33,6 +34,7 @@ class Config(Section):
     kinds: tuple[ConfigPath, ...] = ()
     checkpoint_seconds: int = Field(600, ge=0)
     checkpoints: ConfigPath | None = None
+    watch: WatchConfig = Field(WatchConfig(), exclude=True)
     published: ConfigPath | None = None
     plan: PlanConfig = PlanConfig()
     archive: ArchiveConfig = ArchiveConfig()

@@ -91,6 +91,11 @@ class HeadEstimate:
         return {name: tensor.detach().cpu().contiguous() for name, tensor in self.training.ema.state_dict().items()}
 
     @property
+    def sound(self) -> bool:
+        """Whether the head has not forgotten what it had learned."""
+        return self.training.sound
+
+    @property
     def history(self) -> list[list[float]]:
         """Rows of step and mean loss."""
         return self.training.history

@@ -60,7 +60,8 @@ class Objective(Kind):
     def loss_of_zero(self, dimension: int) -> float:
         """Return the expected loss of a network that always answers 0, for images of so many numbers.
 
-        A loss far above it tells that training has diverged; infinity switches that check off.
+        A loss far above it, or long above it after it was well below, tells that training has diverged; infinity
+        switches that check off.
         """
         return math.inf
 

@@ -12,12 +12,14 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
 import torch
 from pydantic import BaseModel
 
+from sadpm.running import status
 from sadpm.running.beside import Beside, on_host
 from sadpm.running.distributed import ALONE, Group
 from sadpm.running.files import UserError, write_atomically, write_json
@@ -70,23 +72,41 @@ class Checkpoints:
         """Wall time spent on the job so far, in this process and in those before whose work was saved."""
         return self._seconds_before + time.monotonic() - self._begun
 
-    def steps(self, total: int, state: Callable[[], State], what: str) -> Iterator[int]:
+    def steps(
+        self,
+        total: int,
+        state: Callable[[], State],
+        what: str,
+        losses: status.Losses = dict,
+        sound: Callable[[], bool] = lambda: True,
+    ) -> Iterator[int]:
         """Yield the steps that are left, telling about progress, and save ``state()`` now and then.
 
         It is saved when the interval is over, when somebody asks the process to stop, which then ends, and after the
         last step: a process that is killed while it writes its output need not work again. All processes of a group
         do so at the same step.
+
+        Args:
+            total: number of steps.
+            state: what to save, after the step that was yielded last.
+            what: the work, in words.
+            losses: the last ones, by name, for the status of the job.
+            sound: whether the state may take the place of an older one when the interval is over.
         """
         saved_at = time.monotonic()
         left: Iterable[int] = range(self.done, total)
+        if self.done:
+            status.current.saved(self.done, self._path(self.done))
         with StopRequest() as stop:
-            for step in progress(left, total, what, self.done) if self._group.writes else left:
+            told = progress(left, total, what, self.done, "steps", losses) if self._group.writes else left
+            for step in told:
                 yield step
                 done, now = step + 1, time.monotonic()
                 asked = stop.made or self._group.abandoned
                 asked, due = self._group.any(asked, now - saved_at >= self._every)
-                if done == total or asked or due:
-                    self.save(done, state(), wait=done == total or asked or not self._every)
+                if done == total or asked or (due and sound()):
+                    tell = partial(status.current.saved, done, self._path(done))
+                    self.save(done, state(), wait=done == total or asked or not self._every, then=tell)
                     saved_at = now
                 if asked and done < total:
                     self._leave(f"{what} is saved at {done} of {total}")
@@ -98,8 +118,8 @@ class Checkpoints:
             leave(saved)
         raise Interrupted
 
-    def save(self, step: int, state: State, wait: bool = True) -> None:
-        """Write the state after ``step`` steps, and forget all but the newest ones before it.
+    def save(self, step: int, state: State, wait: bool = True, then: Callable[[], object] = lambda: None) -> None:
+        """Write the state after ``step`` steps, forget all but the newest ones before it, and call ``then``.
 
         Without ``wait``, a copy of the state is written while the caller goes on; what goes wrong then is raised by the
         next call.
@@ -113,7 +133,12 @@ class Checkpoints:
         content = {"done": step, "state": state if wait else on_host(state), "seconds": self.seconds}
         if not wait and torch.cuda.is_initialized():
             torch.cuda.synchronize()  # the copies are made
-        self._writing.start(lambda: self._write(step, content))
+
+        def write() -> None:
+            self._write(step, content)
+            then()
+
+        self._writing.start(write)
         if wait:
             self._writing.wait()
 

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 from sadpm.kinds import users_part
 from sadpm.running.files import UserError
 from sadpm.running.interruption import stop_when_asked
+from sadpm.running.status import telling
 
 # Run as `python -m sadpm.stages.<stage>`: this package comes before the stage, whose imports take seconds.
 if sys.argv[0] == "-m":
@@ -30,8 +31,10 @@ SILENCE = 60
 """Seconds after which a download from a server that sends nothing any more fails."""
 
 
-def command(stage: Callable[..., None], arguments: Sequence[str] | None = None) -> None:
+def command(stage: Callable[..., None], arguments: Sequence[str] | None = None, report: str = "report") -> None:
     """Run a stage from the command line, with one option for each parameter of the function.
+
+    While it runs, a file beside its output ``report`` tells how far it is, see `sadpm.running.status`.
 
     A pydantic model is given as JSON, a path or number as it is, and a sequence of paths as any number of values. A
     user's mistake ends the program with a message and exit status 1, without a traceback, unless it was made in a kind
@@ -40,7 +43,8 @@ def command(stage: Callable[..., None], arguments: Sequence[str] | None = None) 
     values = vars(_parser(stage).parse_args(arguments))
     socket.setdefaulttimeout(SILENCE)  # Python's own is none, and what downloads here sets none.
     try:
-        stage(**values)
+        with telling(stage.__name__, values.get(report)):
+            stage(**values)
     except UserError as error:
         sys.exit(f"{stage.__name__}: {error}")
     except Exception as error:

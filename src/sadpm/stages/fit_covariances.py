@@ -52,11 +52,17 @@ def fit_covariances(
     def state() -> dict[str, Any]:
         return {name: estimate.state_dict() for name, estimate in estimates.items()}
 
+    def losses() -> dict[str, float]:
+        return {name: estimate.history[-1][1] for name, estimate in estimates.items() if estimate.history}
+
+    def sound() -> bool:
+        return all(getattr(estimate, "sound", True) for estimate in estimates.values())  # an average can't be lost
+
     with memory_advice("set execution.precision: bfloat16, or a smaller heads.batch_size; both make other results"):
         within = torch.enable_grad if needs_hessian else torch.no_grad
         shown = params.heads.batch_size
         see = executed.seeing(unet, shown, within, gradients=needs_hessian, times=shown)
-        for step in saved.steps(params.heads.steps, state, f"fitting {', '.join(estimates)}"):
+        for step in saved.steps(params.heads.steps, state, f"fitting {', '.join(estimates)}", losses, sound):
             fit_step(step, fitting, estimates, batches.at(step), see)
 
     write_fitted(fitted, {name: estimate.tensors() for name, estimate in estimates.items()})
@@ -66,9 +72,9 @@ def fit_covariances(
         "torch": torch.__version__,
         "execution": executed.report(),
     }
-    losses = {name: estimate.history for name, estimate in estimates.items() if estimate.history}
+    histories = {name: estimate.history for name, estimate in estimates.items() if estimate.history}
     origin = provenance(params, images=images, model=model)
-    write_json(report, {**facts, "columns": ["step", "loss"], "losses": losses, "provenance": origin})
+    write_json(report, {**facts, "columns": ["step", "loss"], "losses": histories, "provenance": origin})
     saved.remove()
 
 

@@ -17,6 +17,7 @@ from sadpm.diffusion.schedule import NoiseSchedule
 from sadpm.diffusion.timesteps import exact_timesteps
 from sadpm.metrics.uncertainty import standard_error
 from sadpm.networks.predictor import load_network
+from sadpm.running import status
 from sadpm.running.checkpoints import Checkpoints
 from sadpm.running.device import device_name, select_device
 from sadpm.running.files import UserError, provenance, sha256, write_atomically, write_json
@@ -48,6 +49,7 @@ def measure_likelihood(
 
     ``images`` are those of the job's split; ``covariances`` are files of what was fitted.
     """
+    status.current.expect(len(params.batches()) * sum(chain.steps for chain in params.chains))
     device = select_device()
     schedule = NoiseSchedule.create(**params.schedule.model_dump())
     unet = load_network(model, device)
@@ -174,4 +176,4 @@ def check_finite(nats: Tensor, chain: Chain) -> None:
 
 
 if __name__ == "__main__":
-    command(measure_likelihood)
+    command(measure_likelihood, report="scores")

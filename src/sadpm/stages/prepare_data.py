@@ -69,7 +69,7 @@ def _npy_chunks(stream: ImageStream) -> Iterator[bytes]:
     np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
     yield header.getvalue()
     written = 0
-    for image in progress(stream.images, stream.count, "images"):
+    for image in progress(stream.images, stream.count, "images", 0, "images"):
         if image.shape != stream.shape or image.dtype != np.uint8:
             raise UserError(f"image {written} is {image.dtype} {image.shape}, not uint8 {stream.shape}")
         yield image.tobytes()
@@ -79,4 +79,4 @@ def _npy_chunks(stream: ImageStream) -> Iterator[bytes]:
 
 
 if __name__ == "__main__":
-    command(prepare_data)
+    command(prepare_data, report="description")

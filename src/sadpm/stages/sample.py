@@ -17,6 +17,7 @@ from sadpm.networks.execution import Executed, See
 from sadpm.networks.predictor import Predictor, load_network, read_fitted
 from sadpm.networks.section import PLAIN, Execution
 from sadpm.networks.unet import UNet
+from sadpm.running import status
 from sadpm.running.checkpoints import Checkpoints
 from sadpm.running.device import device_name, memory_advice, select_device
 from sadpm.running.files import UserError, provenance, write_atomically, write_json
@@ -48,6 +49,7 @@ def sample(
     Nothing is written before all cells are finished, because the workflow deletes what a failed job has written. Until
     then their images are in the checkpoints, and those of one cell at a time in memory.
     """
+    status.current.expect(len(params.batches()) * sum(chain.steps for chain in params.chains))
     device = select_device()
     schedule = NoiseSchedule.create(**params.schedule.model_dump())
     unet = load_network(model, device)

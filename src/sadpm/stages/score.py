@@ -141,4 +141,4 @@ def recipe_of(chain: Mapping[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    command(score)
+    command(score, report="scores")

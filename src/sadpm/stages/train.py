@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sadpm.config.jobs import TrainJob
+from sadpm.config.watch import WatchConfig, watch_from_environment
 from sadpm.diffusion.losses import PredictNoise
 from sadpm.diffusion.schedule import NoiseSchedule, network_time
 from sadpm.networks.execution import Executed
@@ -25,6 +26,7 @@ from sadpm.running.randomness import generator, position_seed
 from sadpm.sources.reading.prepared import load_pixels
 from sadpm.stages import command, options_of
 from sadpm.training.batches import TrainingBatches
+from sadpm.training.curves import Curves, Samples, require_tensorboard
 from sadpm.training.learning_rate import learning_rate_at
 from sadpm.training.state import LOSS_COLUMNS, TrainingState
 
@@ -52,6 +54,9 @@ def train(
     rounding and other dropout masks. So it is whatever ``execution`` says.
     """
     given = dict(locals())
+    watch = watch_from_environment()
+    if watch.tensorboard:
+        require_tensorboard()
     started = distributed.started()
     check_batch(params.training.batch_size, processes if started == 1 else started, execution.gradient_accumulation)
     if started == 1 and processes > 1:
@@ -62,13 +67,14 @@ def train(
         executed = Executed(execution, params.precision, device, group, params.network.dropout)
         inputs = {"images": sha256(images), **executed.inputs()}
         saved = Checkpoints(checkpoints, params, checkpoint_seconds, group=group, **inputs)
+        curves = report.parent / "tensorboard"
         with memory_advice(OUT_OF_MEMORY):
-            state = optimise(params, load_pixels(images), saved, device, group, executed)
+            state = optimise(params, load_pixels(images), saved, device, group, executed, watch, curves)
     if not group.writes:
         return
     assert isinstance(state.ema, UNet)
     save_unet(state.ema, model)
-    rows = [(*LOSS_COLUMNS, *params.objective.parts), *state.history]
+    rows = [(LOSS_COLUMNS[0], *loss_names(params)), *state.history]
     write_text(log, "".join(",".join(map(str, row)) + "\n" for row in rows))
     facts = {
         "seconds": saved.seconds,
@@ -89,10 +95,13 @@ def optimise(
     device: torch.device,
     group: Group,
     executed: Executed | None = None,
+    watch: WatchConfig = WatchConfig(),  # noqa: B008 (can't be changed)
+    curves: Path = Path("tensorboard"),
 ) -> TrainingState:
     """Train to the last step, from the last checkpoint on; ``pixels`` are the images (n, H, W, C).
 
     A step's random numbers are drawn first; what follows is work of the device alone, of which it may keep a record.
+    What is watched of it goes into the folder ``curves``.
 
     Raises:
         UserError: the network does not fit the images, training diverges, or not all processes see the checkpoints.
@@ -119,21 +128,38 @@ def optimise(
 
     at_once = training.batch_size // (group.size * executed.parts) * params.objective.images_per_training_image()
     network = executed.training(state.module, (at_once, pixels.shape[3], *pixels.shape[1:3]))
-    names: list[str] = []
+    drawn_names: list[str] = []
 
     def work(x0: Tensor, *drawn: Tensor) -> None:
         state.optimizer.zero_grad()
-        draws = dict(zip(names, drawn, strict=True))
+        draws = dict(zip(drawn_names, drawn, strict=True))
         state.learn(add_gradients(params, schedule, network, x0, draws, executed.parts, group))
 
     work_of_device = executed.replayed(work)
-    for step in saved.steps(training.steps, state.state_dict, "training"):
+    names = loss_names(params)
+    shown: Curves | None = None
+    if watch.tensorboard and group.writes:
+        shape = (pixels.shape[3], *pixels.shape[1:3])
+        samples = Samples(shape, watch.images, schedule, params.seed) if watch.images else None
+        shown = Curves(curves, state, names, training.batch_size, samples)
+
+    def losses() -> dict[str, float]:
+        return dict(zip(names, state.history[-1][1:], strict=True)) if state.history else {}
+
+    for step in saved.steps(training.steps, state.state_dict, "training", losses, sound=lambda: state.sound):
         x0, draws = draws_at(step, params, schedule, batches.at(step), group)
-        names[:] = draws
+        drawn_names[:] = draws
         state.begin()
         work_of_device(x0, *draws.values())
         state.end()
+        if shown is not None:
+            shown.after_step(watch.every, training.steps)
     return state
+
+
+def loss_names(params: TrainJob) -> tuple[str, ...]:
+    """Return what the numbers in a row of the history are, after the step."""
+    return (*LOSS_COLUMNS[1:], *params.objective.parts)
 
 
 def check_batch(batch_size: int, processes: int, parts: int = 1) -> None:

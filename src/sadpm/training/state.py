@@ -21,6 +21,12 @@ LOSS_COLUMNS = ("step", "loss")
 EXPLODED = 1000
 """A loss so many times that of a module which always answers 0 is no spike: the module is lost."""
 
+LEARNED = 0.5
+"""A loss so small a part of that of a module which always answers 0 is one of a module that has learned."""
+
+FORGOTTEN = 1000
+"""Steps over which a module that had learned is worse than one which always answers 0, and then lost."""
+
 
 class TrainingState:
     """A module, the exponential moving average (EMA) of its weights, Adam, the step number, and the history of losses.
@@ -68,6 +74,9 @@ class TrainingState:
         self.history: list[list[float]] = []
         self._sums: Tensor | None = None
         self._rate: float | Tensor = torch.zeros((), device=self._parameters[0].device) if replayed else 0.0
+        self._learned = False
+        self.gradient_norm: Tensor | None = None
+        """Of the last step, before clipping; None where nothing is clipped."""
 
     def update(self, loss: Tensor, *terms: Tensor) -> None:
         """Take one optimiser step on ``loss``; its value and those of ``terms`` enter the history."""
@@ -89,7 +98,7 @@ class TrainingState:
         but for the first one of all.
         """
         if self.max_grad_norm is not None:
-            nn.utils.clip_grad_norm_(self._parameters, self.max_grad_norm)
+            self.gradient_norm = nn.utils.clip_grad_norm_(self._parameters, self.max_grad_norm)
         self.optimizer.step(self._rate)
         self._average_weights()
         self._sums = torch.zeros_like(losses) if self._sums is None else self._sums
@@ -104,6 +113,7 @@ class TrainingState:
             self._check_loss(means[0], self.log_every)
             self.history.append([self.step, *means])
             self._sums.zero_()
+            self._check_memory()
 
     @torch.no_grad()
     def _average_weights(self) -> None:
@@ -121,6 +131,34 @@ class TrainingState:
             self._refuse(
                 f"the loss of steps {self.step - steps + 1} to {self.step} is {mean:.3g}, more than {EXPLODED:,} times"
                 f" the {self._loss_of_zero:.3g} of a network that always answers 0"
+            )
+
+    @property
+    def last_rate(self) -> float:
+        """The learning rate of the last step."""
+        return self._learning_rate(self.step - 1)
+
+    @property
+    def sound(self) -> bool:
+        """Whether the module has not, since it learned, become worse than one that always answers 0.
+
+        Such a state is not worth the place of a checkpoint from before. The same in all processes of a group.
+        """
+        return not (self.history and self._is_lost(self.history[-1][1]))
+
+    def _is_lost(self, mean: float) -> bool:
+        self._learned = self._learned or any(row[1] < LEARNED * self._loss_of_zero for row in self.history)
+        return self._learned and mean > self._loss_of_zero < math.inf
+
+    def _check_memory(self) -> None:
+        """Raise UserError if the module has long been worse than one that always answers 0, and once was better."""
+        if self.sound:
+            return
+        better = [step for step, mean, *_ in self.history if not self._is_lost(mean)]
+        if better and self.step - better[-1] >= FORGOTTEN:
+            self._refuse(
+                f"the loss of steps {better[-1] + 1} to {self.step} is {self.history[-1][1]:.3g}, more than the"
+                f" {self._loss_of_zero:.3g} of a network that always answers 0, and was less before"
             )
 
     def _refuse(self, what: str) -> NoReturn:

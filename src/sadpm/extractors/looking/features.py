@@ -53,7 +53,8 @@ class FeatureExtractor:
         """Yield features and logits of uint8 images (n, H, W, C), in order and some batches at a time."""
         starts = range(0, len(images), self.batch_size)
         batches = (self._looked_at(np.asarray(images[start : start + self.batch_size])) for start in starts)
-        watched = progress(batches, len(starts), f"{self.name}, batches of {self.batch_size} images")
+        what = f"{self.name}, batches of {self.batch_size} images"
+        watched = progress(batches, len(starts), what, 0, "batches")
         while together := list(islice(watched, BATCHES_AT_ONCE)):
             features, logits = zip(*together, strict=True)
             yield np.concatenate(features), None if logits[0] is None else np.concatenate(logits)
