@@ -208,7 +208,7 @@ class TestSampleGrid:
         assert names == ["real images", "", *models]
         pixels = ax.images[0].get_array()
         values = [[int(pixels[round(y), x, 0]) for x in (32, 100, 168)] for y in ax.get_yticks()]
-        assert values == [[0, 1, 2], [3, 4, 5], *([10 * i, 10 * i + 1, 10 * i + 2] for i in (1, 2, 3, 4))]
+        assert values == [[0, 1, 2], [4, 5, 6], *([10 * i, 10 * i + 1, 10 * i + 2] for i in (1, 2, 3, 4))]
 
     def test_pixels_are_square(self, samples):
         job, files = samples

@@ -70,15 +70,16 @@ def sample_grid(
         figure: what the configuration says.
         cells: the rows below the real images.
         samples: the images of each cell, (n, H, W, C).
-        real: images of the data set, (n, H, W, C).
+        real: images of the data set, (n, H, W, C), of which some from all its parts are shown.
         labels: printed names.
 
     Raises:
         UserError: there are too few images, or sizes differ.
     """
     count = figure.columns
-    rows_of_real = min(REAL_ROWS, len(real) // count)
-    rows = [real[:count], *(real[i * count : (i + 1) * count] for i in range(1, rows_of_real))]
+    rows_of_real = max(1, min(REAL_ROWS, len(real) // count))
+    shown = real[spread(rows_of_real * count, len(real))]
+    rows = [shown[i * count : (i + 1) * count] for i in range(rows_of_real)]
     names = ["real images", *[""] * (len(rows) - 1)]
     blocks = [0] * len(rows)
     for cell, images in zip(cells, samples, strict=True):
@@ -95,6 +96,12 @@ def sample_grid(
         f"{_label(labels, 'sampler', figure.sampler)}, {_label(labels, 'covariance', figure.covariance)} covariance; "
     )
     return draw_grid(pixels, centres, names, f"{note}each column from the same noise")
+
+
+def spread(count: int, total: int) -> list[int]:
+    """Return the places of so many images, from all parts of a data set: neighbours may be of one kind."""
+    count = min(count, total)
+    return [i * total // count for i in range(count)]
 
 
 def tile(rows: Sequence[NDArray[np.uint8]], blocks: Sequence[int]) -> tuple[NDArray[np.uint8], list[float]]:
