@@ -352,6 +352,16 @@ def test_an_assumption_is_called_one(tmp_path, capsys):
     assert (tmp_path / "plan.md").read_text().count("| sample | digits |") == 1
 
 
+def test_the_precision_that_is_reckoned_with_is_named(tmp_path, capsys):
+    config = load_config(changed(VALUES, "execution", {"precision": "bfloat16"}))
+    plan(config, *outputs(tmp_path))
+    assert "TFLOP/s in bfloat16, whatever the network" in capsys.readouterr().out
+    path = tmp_path / "throughput.json"
+    path.write_text(SPEED.model_dump_json())
+    plan(config, *outputs(tmp_path), [path])
+    assert "in sampling. **The configuration asks for bfloat16.**" in capsys.readouterr().out
+
+
 def test_a_measurement_takes_the_place_of_the_assumption(tmp_path, capsys, rows):
     path = tmp_path / "throughput.json"
     path.write_text(SPEED.model_dump_json())

@@ -26,6 +26,7 @@ from sadpm.config.jobs import (
     TrainJob,
     TuneJob,
 )
+from sadpm.config.telling import execution_of
 from sadpm.cost.flops import Layer, head_cost, unet_flops, unet_parameters
 from sadpm.cost.graph import Job, closure
 from sadpm.extractors import BY_FEATURES
@@ -59,11 +60,17 @@ class Throughput(Section):
     def assumed(cls, config: Config) -> Throughput:
         """Return the configuration's assumption, the same for every network."""
         speed = Speed(training=config.plan.assumed_tflops * 1e12, sampling=config.plan.assumed_tflops * 1e12)
-        return cls(device=config.plan.assumed_device, measured=False, networks=dict.fromkeys(config.datasets, speed))
+        networks = dict.fromkeys(config.datasets, speed)
+        return cls(device=config.plan.assumed_device, measured=False, dtype=precisions_of(config), networks=networks)
 
     def of(self, dataset: str) -> Speed:
         """Return the speed with a data set's network, or that of the first network where its own was not measured."""
         return self.networks.get(dataset) or next(iter(self.networks.values()))
+
+
+def precisions_of(config: Config) -> str:
+    """Return what the networks of a configuration are to compute in."""
+    return ", ".join(sorted({execution_of(config, name).precision for name in config.datasets}))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from sadpm.config.experiment import Config
 from sadpm.cost.graph import outputs_of
-from sadpm.cost.plan import EVERYTHING, Cost, Row, Throughput, plan_rows
+from sadpm.cost.plan import EVERYTHING, Cost, Row, Throughput, plan_rows, precisions_of
 from sadpm.kinds.section import ConfigError
 from sadpm.running.files import UserError, provenance, read_json, write_json, write_text
 from sadpm.stages import command
@@ -94,7 +94,9 @@ def _about_speed(config: Config, throughput: Throughput) -> str:
         + ("" if name in throughput.networks else " (not measured: as the first)")
         for name, speed in speeds.items()
     ]
-    return f"Measured on {throughput.device} in {throughput.dtype}, in TFLOP/s: {', '.join(parts)}."
+    measured = f"Measured on {throughput.device} in {throughput.dtype}, in TFLOP/s: {', '.join(parts)}."
+    asked = precisions_of(config)
+    return measured if throughput.dtype == asked else f"{measured} **The configuration asks for {asked}.**"
 
 
 def by_target(config: Config, rows: Iterable[Row]) -> str:
