@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--config", type=Path, nargs="+", default=CONFIGS, help="with the data sets")
     parser.add_argument("--dataset", nargs="+", default=DATASETS, help="whose networks are run")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="cases, such as training or training/cifar10/K2")
-    parser.add_argument("--seconds", type=float, default=5.0, help="for the rounds of a case")
+    parser.add_argument("--seconds", type=float, default=6.0, help="for the rounds of a case")
     parser.add_argument("--minutes", type=float, default=5.0, help="for all cases; the last are left out")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--output", type=Path, default=Path("results/bench"), help="folder for bench.json and bench.md")
@@ -89,10 +89,11 @@ def bench(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
 
 def subjects_of(configs: Sequence[Config], options: argparse.Namespace, device: torch.device) -> list[Subject]:
     """Return the data sets that were asked for, each of the first configuration that has it."""
+    on_gpu = device.type == "cuda"  # a CPU compiles for a minute, as often as there are cases
     owners = {name: config for config in reversed(configs) for name in config.datasets}
     if unknown := [name for name in options.dataset if name not in owners]:
         raise UserError(f"no data set {', '.join(unknown)} in {', '.join(map(str, options.config))}")
-    return [Subject(owners[name], name, device) for name in options.dataset]
+    return [Subject(owners[name], name, device, on_gpu) for name in options.dataset]
 
 
 def all_cases(subjects: Sequence[Subject], config: Path, device: torch.device) -> Iterator[Case]:

@@ -15,7 +15,7 @@ from cases.subject import Subject
 from paired.floors import Rates, best, measured_rates
 from paired.report import markdown, time
 from paired.rounds import MOST, Side, alternate, compared
-from paired.running import Case, affordable, run
+from paired.running import OF_BATCH, Case, affordable, run
 from sadpm.config.files import read_config
 from sadpm.config.loading import load_config
 from sadpm.networks.unet import UNet
@@ -112,7 +112,7 @@ def made_up(clock, *sides, **changes):
 
 def test_the_share_of_the_floor_that_is_reached(clock):
     case = made_up(clock, clock.side("ours", 4, flops=50), clock.side("usual", 8, flops=50), batch=4, flops=100)
-    found = run(case, RATES, CPU, 3.0, 1e9)
+    found = run(case, RATES, CPU, 8.0, 1e9)
     assert found["batch"] == 4
     assert [side["floor"] for side in found["sides"]] == [2, 2]
     assert [side["reached"] for side in found["sides"]] == [0.5, 0.25]
@@ -125,12 +125,12 @@ def test_a_batch_is_halved_until_a_round_fits():
 
 def test_cases_share_the_batch_of_the_largest_of_them(clock):
     case = made_up(clock, clock.side("ours", 1), batch=64, flops=100, largest=400)
-    assert run(case, RATES, CPU, 16 / 1.5, 1e9)["batch"] == 4
+    assert run(case, RATES, CPU, 16 / OF_BATCH, 1e9)["batch"] == 4
 
 
 @pytest.mark.parametrize(
     ("seconds", "left", "reason"),
-    [(1, 1e9, "one round of one image takes at least 4 s"), (3, 7, "no time was left"), (3, 0, "no time was left")],
+    [(0.9, 1e9, "one round of one image takes at least 4 s"), (3, 7, "no time was left"), (3, 0, "no time was left")],
 )
 def test_what_would_take_too_long_is_left_out(clock, seconds, left, reason):
     case = made_up(clock, clock.side("ours", 1), flops=400)

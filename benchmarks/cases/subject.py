@@ -25,11 +25,19 @@ from sadpm.stages.train import new_network
 
 @dataclass(frozen=True)
 class Subject:
-    """A data set of a configuration, on a device."""
+    """A data set of a configuration, on a device.
+
+    Attributes:
+        config: the configuration.
+        name: of the data set.
+        device: where everything lies.
+        compiles: whether networks are compiled and recorded where the configuration asks for it.
+    """
 
     config: Config
     name: str
     device: torch.device
+    compiles: bool = True
 
     @property
     def dataset(self) -> DatasetConfig:
@@ -68,6 +76,8 @@ class Subject:
     def executed(self, plain: bool = False, dropout: float = 0.0) -> Executed:
         """Return how the stages run the network; ``plain``: in the same precision, and as it is for the rest."""
         options = PLAIN if plain else execution_of(self.config, self.name).options()
+        if not self.compiles:
+            options = options.model_copy(update={"compile": "off", "cuda_graphs": False})
         return Executed(options, self.precision, self.device, dropout=dropout)
 
     def job(self, objective: Objective | None = None) -> TrainJob:

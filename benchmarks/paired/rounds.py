@@ -13,7 +13,7 @@ import numpy as np
 LEAST = 0.05
 """Seconds: what is faster is done several times for one measurement."""
 
-MOST = 30
+MOST = 20
 """Rounds after which no more are needed."""
 
 Round = Mapping[str, float]

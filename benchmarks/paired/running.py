@@ -15,10 +15,10 @@ from paired.floors import Rates, waiting_for
 from paired.rounds import Side, alternate, compared
 from sadpm.networks.section import Precision
 
-OF_BATCH = 1.5
+OF_BATCH = 0.67
 """A batch is halved until the floor of one round is at most so many times the seconds of a case."""
 
-LONGEST = 3.5
+LONGEST = 4.0
 """A case is left out if even with one image the floor of one round is more than so many times the seconds of a case."""
 
 WARM_UP = 5
