@@ -18,6 +18,8 @@ from paired.rounds import MOST, Side, alternate, compared
 from paired.running import OF_BATCH, Case, affordable, run
 from sadpm.config.files import read_config
 from sadpm.config.loading import load_config
+from sadpm.networks import execution
+from sadpm.networks.execution import Executed
 from sadpm.networks.unet import UNet
 from sadpm.running.files import UserError
 from sadpm.stages.plan import read_throughput
@@ -195,6 +197,43 @@ def test_the_usual_way_shows_the_network_one_level_at_a_time(monkeypatch):
     for way in (training.trained, training.trained_as_usual):
         way(DIGITS, training.objective_of(3), DIGITS.images(4))[0]()
     assert shown == [12, 4, 4, 4]
+
+
+def test_both_ways_work_on_a_device_without_asking_it(monkeypatch):
+    """On the device `meta`, which has no values, nor generators."""
+    far, draw = replace(DIGITS, device=torch.device("meta")), training.draws_at
+
+    def drawn_here(step, job, schedule, x0):
+        x0, draws = draw(step, job, schedule, torch.zeros(x0.shape))
+        return x0.to("meta"), {name: values.to("meta") for name, values in draws.items()}
+
+    monkeypatch.setattr(training, "draws_at", drawn_here)
+    for case in (*training.cases(far), *sampling.cases(far)):
+        with case.sides(2) as sides:
+            for side in sides:
+                side.work()
+
+
+def test_recorded_steps_learn_the_same(monkeypatch):
+    monkeypatch.setattr(Executed, "_no_graphs", lambda self, dropout: None)
+    monkeypatch.setattr(execution, "recorder", Pretender)
+    recorded = Subject(load_config({**read_config(CONFIG), "execution": {"cuda_graphs": True}}), "digits", CPU)
+    step, ours = training.trained(recorded, training.objective_of(2), DIGITS.images(4))
+    step_as_usual, usual = training.trained_as_usual(recorded, training.objective_of(2), DIGITS.images(4))
+    for _ in range(6):
+        step()
+        step_as_usual()
+    same(ours.module, usual.network)
+
+
+class Pretender:
+    """Records the work of a training step, and replays it by doing it."""
+
+    def run(self, work, inputs):
+        return work(*inputs)
+
+    def record(self, work, inputs):
+        return lambda: work(*inputs), None
 
 
 def test_npr_is_fitted_alone_and_with_all_that_share_its_pass_and_ocm_by_itself():

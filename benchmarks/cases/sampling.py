@@ -18,6 +18,7 @@ from paired.rounds import Side
 from paired.running import Case
 from sadpm.config.grid import Cell
 from sadpm.config.telling import sample_job
+from sadpm.diffusion.schedule import NoiseSchedule
 from sadpm.networks.predictor import Predictor
 from sadpm.networks.unet import UNet, save_unet
 from sadpm.running.checkpoints import Checkpoints
@@ -91,7 +92,8 @@ def _ours(subject: Subject, unet: UNet, steps: int, batch: int, folder: Path) ->
     """Return what draws a batch as the stage `sample` does, its last checkpoint included."""
     cell = Cell(subject.name, next(iter(subject.config.models)), 0, "ddim", "fixed", steps)
     job = sample_job(subject.config, [cell]).model_copy(update={"num_samples": batch, "batch_size": batch})
-    (chain,), schedule = job.chains, subject.noises()
+    (chain,) = job.chains
+    schedule = NoiseSchedule.create(**job.schedule.model_dump())  # samplers keep it on the host
     see = subject.executed().seeing(unet, batch, torch.inference_mode)
     predict, drawn = predictor(chain, unet, schedule, None, see), count()
 
