@@ -5,7 +5,7 @@ ENV := .venv
 BIN := $(ENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: tables watch test lint lock clean
+.PHONY: tables watch test bench bench-gpu lint lock clean
 # On a terminal, a display of progress takes the place of some lines for each job; all of them are in .snakemake/log.
 tables: $(ENV)/installed
 	snakemake $$(test -t 2 && echo --logger rich) --cores $(CORES) all
@@ -18,6 +18,13 @@ watch: $(ENV)/installed
 # Two processes, because one of them mostly waits for SLURM.
 test: $(ENV)/installed
 	pytest -n 2 --no-loadscope-reorder
+
+# What is done here beside the usual ways to do it, and beside what the device can do: results/bench/bench.md
+bench: $(ENV)/installed
+	python benchmarks/bench.py
+
+bench-gpu: $(ENV)/installed
+	python benchmarks/bench.py --device cuda --seconds 10 --minutes 60 --output results/bench-gpu
 
 lint: $(ENV)/installed
 	ruff check .

@@ -1,5 +1,4 @@
 import csv
-import importlib.util
 import json
 import math
 from collections.abc import Sequence
@@ -13,6 +12,9 @@ import torch
 import yaml
 from torch import nn
 
+import throughput
+from cases import training
+from cases.subject import Subject
 from sadpm.config.grid import table_cells
 from sadpm.config.jobs import RULES
 from sadpm.config.loading import load_config
@@ -25,14 +27,13 @@ from sadpm.diffusion.samplers import Prediction
 from sadpm.diffusion.schedule import NoiseSchedule
 from sadpm.diffusion.theory import errors_by_level, two_sides
 from sadpm.extractors.inception import FLOPS
-from sadpm.networks.execution import Executed
-from sadpm.networks.section import PLAIN
 from sadpm.networks.unet import UNet
 from sadpm.objectives.ddpm import DDPM
 from sadpm.objectives.sequence_aware import SequenceAware
 from sadpm.running.files import UserError
 from sadpm.stages.plan import as_csv, by_target, plan
 from sadpm.stages.train import loss_at
+from sadpm.training.state import TrainingState
 from test_config import CONFIGS, changed
 
 SNAKEFILE = str(CONFIGS.parent / "workflow/Snakefile")
@@ -396,40 +397,30 @@ def test_large_and_small_numbers_are_readable():
     assert by_target(CONFIG, rows).splitlines()[-1] == "| all | 1 | 0 | 999 FLOP | < 0.001 | 1.5 kB |"
 
 
-@pytest.fixture(scope="module")
-def benchmark():
-    file = CONFIGS.parent / "benchmarks" / "throughput.py"
-    spec = importlib.util.spec_from_file_location("throughput", file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_the_benchmark_writes_what_the_plan_reads(benchmark, tmp_path, capsys):
+def test_the_benchmark_writes_what_the_plan_reads(tmp_path, capsys):
     path = tmp_path / "throughput.json"
     arguments = ["--dataset", "patches", "digits", "--seconds", "0.02", "--output", str(path)]
-    benchmark.main([str(CONFIGS / "test.yaml"), *arguments])
+    throughput.main([str(CONFIGS / "test.yaml"), *arguments])
     assert "patches: training" in capsys.readouterr().out
     measured = Throughput.model_validate_json(path.read_text())
     assert measured.measured
     assert measured.torch == torch.__version__
     assert list(measured.networks) == ["patches", "digits"]
     with pytest.raises(SystemExit):
-        benchmark.main([str(CONFIGS / "test.yaml"), "--dataset", "nope"])
+        throughput.main([str(CONFIGS / "test.yaml"), "--dataset", "nope"])
 
 
-def test_the_benchmark_divides_by_the_clock_and_multiplies_with_the_counted_flops(benchmark, monkeypatch):
+def test_the_benchmark_divides_by_the_clock_and_multiplies_with_the_counted_flops(monkeypatch):
     clock = SimpleNamespace(now=0.0, perf_counter=lambda: clock.now)
-    monkeypatch.setattr(benchmark, "time", clock)
+    monkeypatch.setattr(throughput, "time", clock)
 
     def step(*_):
         clock.now += 0.25
 
-    assert benchmark.rate(step, torch.device("cpu"), 10) == 4
-    monkeypatch.setattr(benchmark.TrainingState, "learn", step)
-    monkeypatch.setattr(benchmark.TrainingState, "end", lambda _: None)
-    monkeypatch.setattr(benchmark, "add_gradients", lambda *_: None)
+    assert throughput.rate(step, torch.device("cpu"), 10) == 4
+    monkeypatch.setattr(TrainingState, "learn", step)
+    monkeypatch.setattr(TrainingState, "end", lambda _: None)
+    monkeypatch.setattr(training, "add_gradients", lambda *_: None)
     monkeypatch.setattr(UNet, "see", lambda _, x, t: (step(), x, x, x)[1:])
-    executed = Executed(PLAIN, "float32", torch.device("cpu"))
-    found = benchmark.speed_of(CONFIG.datasets["digits"], CONFIG.schedule, torch.device("cpu"), 10, executed)
+    found = throughput.speed_of(Subject(CONFIG, "digits", torch.device("cpu")), 10)
     assert found == Speed(training=4 * 8 * 3 * UNET_FLOPS, sampling=4 * 60 * UNET_FLOPS)

@@ -1,8 +1,5 @@
 """OCM's fitting: what is differentiated, by what, and that nothing else differs from the fitting of NPR."""
 
-import runpy
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -112,12 +109,3 @@ def test_it_is_fitted_and_sampled(trained, digits, tmp_path, monkeypatch):
     sample(sampling_job(*chains), trained / "model", *files, [outputs["fitted"]])
     assert len(calls) == 5 * len(chains)
     assert len({images.tobytes() for images in np.load(files[0])}) == len(chains)
-
-
-def test_the_benchmark_compares_each_kind_with_npr(capsys):
-    folder = Path(__file__).parents[2]
-    benchmark = runpy.run_path(str(folder / "benchmarks/fitting.py"))
-    benchmark["main"]([str(folder / "config/test.yaml"), "--rounds", "1"])
-    lines = capsys.readouterr().out.splitlines()[1:]
-    assert [line.split(":")[0] for line in lines] == [f"digits, {kind}" for kind in ("analytic", "npr", "ocm", "sn")]
-    assert lines[1].endswith(" ms a step, 1.00 times npr")

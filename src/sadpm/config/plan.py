@@ -8,7 +8,7 @@ from sadpm.kinds.section import ConfigPath, Section
 
 
 class PlanConfig(Section):
-    """The device's speed: measured by ``benchmarks/throughput.py`` into a file, or else assumed.
+    """The device's speed: measured by ``benchmarks/throughput.py`` or ``bench.py`` into a file, or else assumed.
 
     25 TFLOP/s is two fifths of the 67 that an H100 (SXM) can do in float32 without tensor cores.
     """

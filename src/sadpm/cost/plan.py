@@ -48,7 +48,7 @@ class Speed(Section):
 
 
 class Throughput(Section):
-    """The device's speed with the networks of some data sets: what ``benchmarks/throughput.py`` writes."""
+    """The device's speed with the networks of some data sets: what ``benchmarks/`` measures."""
 
     device: str
     measured: bool = True

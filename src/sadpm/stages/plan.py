@@ -56,15 +56,21 @@ def plan(
 
 
 def read_throughput(path: Path) -> Throughput:
-    """Read what ``benchmarks/throughput.py`` wrote.
+    """Read what ``benchmarks/throughput.py`` wrote, or the part of ``benchmarks/bench.py``'s file that says the same.
 
     Raises:
         UserError: the file can't be read, or is something else.
     """
+    content = read_json(path)
+    if isinstance(content, dict) and "cases" in content:
+        content = content.get("throughput", {})
     try:
-        return Throughput.model_validate(read_json(path))
+        return Throughput.model_validate(content)
     except ValidationError as error:
-        raise UserError(f"{path}: not a file of benchmarks/throughput.py ({error})") from None
+        raise UserError(
+            f"{path}: not a file of benchmarks/throughput.py, nor one of benchmarks/bench.py with its cases `training`"
+            f" and `sampling` ({error})"
+        ) from None
 
 
 def notes(config: Config, throughput: Throughput) -> list[str]:
