@@ -43,7 +43,7 @@ def measured_rates(device: torch.device, size: int, copied: int) -> Rates:
     for precision in precisions:
         if missing_precision(precision, device) is not None:
             continue
-        allow_tf32(device, precision == "tf32")
+        torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
         dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
         left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
         product = torch.empty_like(left)

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 import sadpm.networks.execution as execution_module
-from sadpm.networks.execution import Executed
+from sadpm.networks.execution import Executed, allow_tf32, as_torch_does
 from sadpm.networks.predictor import Predictor
 from sadpm.networks.section import PLAIN, Execution
 from sadpm.networks.unet import UNet
@@ -64,6 +64,28 @@ def test_what_is_the_default_is_not_told(capsys):
     assert executed.report() == {"precision": "float32", "compile": "off", "cuda_graphs": False}
     assert executed.inputs() == {}
     assert capsys.readouterr().err == ""
+
+
+@pytest.fixture
+def _products():
+    """What GPUs may round, put back afterwards: torch's switches are no attributes that pytest can patch."""
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = True
+    yield
+    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
+
+
+@pytest.mark.usefixtures("_products")
+def test_convolutions_alone_may_round_and_features_are_looked_at_as_torch_does():
+    gpu = torch.device("cuda")
+    allow_tf32(CPU, False)
+    assert torch.backends.cuda.matmul.allow_tf32  # which is not this device's
+    for allowed in (True, False):
+        allow_tf32(gpu, allowed)
+        assert (torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32) == (allowed, False)
+    with as_torch_does(gpu):
+        assert torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cudnn.allow_tf32
 
 
 def test_graphs_are_for_a_gpu_and_one_process(capsys):
@@ -170,14 +192,18 @@ def test_work_is_recorded_after_a_warm_up_for_each_shape_and_done_once_a_call():
         (total,) = work(torch.full((2,), float(number)), torch.ones(2))
         assert torch.equal(total, torch.full((2,), number + 1.0))
     assert recorder.asked == ["run"] * WARM_UP + ["record", "replay", "replay"]
-    work(torch.zeros(3), torch.ones(3))
-    assert recorder.asked[-1] == "run"
+    for others in ((torch.zeros(3), torch.ones(3)), (torch.zeros(2, dtype=torch.int64), torch.ones(2))):
+        work(*others)
+        assert recorder.asked[-1] == "run"
 
 
 def test_where_nothing_can_be_recorded_the_work_is_done_and_the_reason_told():
     class Refuses(Pretender):
         def record(self, work, inputs):
-            raise RuntimeError("operation not permitted\nwhen stream is capturing")
+            try:
+                raise RuntimeError("operation not permitted\nwhen stream is capturing")
+            finally:
+                raise RuntimeError("the capture has failed before")  # as ending it does
 
     told, done = [], []
     work = Replayed(lambda x: done.append(x.item()), Refuses(), told.append)

@@ -92,6 +92,29 @@ def test_what_went_wrong_beside_the_work_ends_it(tmp_path, monkeypatch):
         saved.save(2, {}, wait=False)
 
 
+def test_work_ends_at_the_step_after_its_checkpoint_could_not_be_written(tmp_path, monkeypatch):
+    tried = Event()
+
+    def full(path, content):
+        tried.set()
+        raise UserError(f"{path}: can't be written (no space left)")
+
+    monkeypatch.setattr(checkpoints_module, "write_atomically", full)
+    saved, taken = Checkpoints(tmp_path / "job", JOB, every=1e-9), []
+
+    def work():
+        for step in saved.steps(10, dict, "work"):
+            taken.append(step)
+            if step == 1:
+                assert tried.wait(60)
+                saved._writing._thread.join()
+                saved._every = 1e9  # no other checkpoint, which would raise the error as well
+
+    with pytest.raises(UserError, match="no space left"):
+        work()
+    assert taken == [0, 1]
+
+
 def test_copies_keep_what_is_no_tensor():
     content = {"a": [1, "b", None], "t": (torch.ones(2), 3.0)}
     copied = on_host(content)

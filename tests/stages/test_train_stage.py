@@ -251,20 +251,30 @@ def test_the_last_sound_checkpoint_of_a_training_that_diverges_is_kept(digits, t
     assert max(int(path.stem[-9:]) for path in outputs["checkpoints"].glob("*.ckpt")) == 40
 
 
+def test_a_job_without_a_gpu_is_trained_by_one_process(trained, digits, tmp_path):
+    outputs = training_outputs(tmp_path)
+    train(training_job(), digits, **outputs, processes=0)
+    assert sha256(outputs["model"]) == sha256(training_outputs(trained)["model"])
+
+
 class Careless(DDPM):
     def draw(self, shape, num_train_timesteps, generator):
         draws = super().draw(shape, num_train_timesteps, generator)
+        if self.kind == "turns" and generator.initial_seed() % 2:
+            return dict(reversed(draws.items()))
         return draws if self.kind != "few" else {**draws, "noise": draws["noise"][:-1]}
 
     def loss(self, predict_noise, schedule, x0, draws):
         loss = super().loss(predict_noise, schedule, x0, draws)
-        return Loss(loss.total.expand(2)) if self.kind == "vector" else Loss(loss.total, (loss.total,))
+        parts = {"turns": Loss(loss.total), "vector": Loss(loss.total.expand(2))}
+        return parts.get(self.kind) or Loss(loss.total, (loss.total,))
 
 
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
         ("few", "objective 'few': what draw returns as 'noise' has not one entry for each of 6 images"),
+        ("turns", r"objective 'turns': draw returns \['(n|noise)', '(n|noise)'\] after \['(n|noise)', '(n|noise)'\]"),
         ("vector", r"objective 'vector': the loss is a total of shape \(2,\) and 0 parts, not one number"),
         (
             "terms",

@@ -97,6 +97,13 @@ def test_a_full_disk_ends_the_curves_and_not_the_training(tmp_path, capsys):
     assert capsys.readouterr().err == "curves for TensorBoard end here: No space left on device\n"
 
 
+def test_where_no_folder_can_be_made_the_training_goes_on_without_curves(tmp_path, capsys):
+    (tmp_path / "tensorboard").write_text("a file")
+    state = type("State", (), {"step": 5})
+    Curves(tmp_path / "tensorboard", state, ("loss",), 1, None)._write("add_scalar", "loss", 1.0, 1)
+    assert capsys.readouterr().err.startswith("curves for TensorBoard end here: ")
+
+
 def test_a_missing_library_is_told_before_the_training(digits, tmp_path, monkeypatch):
     monkeypatch.setenv(VARIABLE, '{"tensorboard": true}')
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, TypeVar, cast
 
 import torch
@@ -96,7 +96,7 @@ class Executed:
             network.checkpointing = self.used["activation_checkpointing"]
 
         def rehearse(compiled: nn.Module) -> None:
-            images = torch.zeros(shape, device=self._device)
+            images = torch.zeros(shape, device=self._device).to(memory_format=torch.channels_last)
             compiled(images, torch.zeros(len(images), dtype=torch.int64, device=self._device)).sum().backward()
             network.zero_grad()
 
@@ -204,9 +204,23 @@ def recorder() -> Recorder:
 
 
 def allow_tf32(device: torch.device, allowed: bool) -> None:
-    """Say whether a GPU may round what it multiplies to TF32, which torch's own default lets convolutions do."""
+    """Say whether a GPU's convolutions may round their factors to TF32, as torch's own default lets them.
+
+    Other products never do: losses have some, and these are to be the same whatever a network computes in.
+    """
     if device.type == "cuda":
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = allowed, False
+
+
+@contextmanager
+def as_torch_does(device: torch.device) -> Iterator[None]:
+    """Let convolutions round as torch's default does, in which all features of images are looked at."""
+    before = torch.backends.cudnn.allow_tf32
+    allow_tf32(device, True)
+    try:
+        yield
+    finally:
+        allow_tf32(device, before)
 
 
 def missing_precision(precision: Precision, device: torch.device) -> str | None:

@@ -24,6 +24,11 @@ class Beside:
         self._thread = Thread(target=self._run, args=(work,))
         self._thread.start()
 
+    def check(self) -> None:
+        """Raise the error that ended what was started, if it has ended."""
+        if self._thread is not None and not self._thread.is_alive():
+            self.wait()
+
     def wait(self) -> None:
         """Return when nothing runs any more; raise the error that ended it."""
         if self._thread is not None:

@@ -101,6 +101,7 @@ class Checkpoints:
             told = progress(left, total, what, self.done, "steps", losses) if self._group.writes else left
             for step in told:
                 yield step
+                self._writing.check()
                 done, now = step + 1, time.monotonic()
                 asked = stop.made or self._group.abandoned
                 asked, due = self._group.any(asked, now - saved_at >= self._every)
@@ -130,6 +131,7 @@ class Checkpoints:
         if not self._group.writes:
             return
         self._check_lease()
+        self._writing.wait()  # before there is a second copy in memory
         content = {"done": step, "state": state if wait else on_host(state), "seconds": self.seconds}
         if not wait and torch.cuda.is_initialized():
             torch.cuda.synchronize()  # the copies are made

@@ -29,6 +29,8 @@ def select_device() -> torch.device:
         raise UserError(f"SADPM_DEVICE={name}: no such device here; choose cpu, cuda or cuda:<number>") from error
     if device.type == "cpu":
         keep_freed_memory()
+    elif device.type == "cuda":
+        torch.cuda.set_device(device)  # streams, events and recordings are of the current one
     return device
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import traceback
 import uuid
 from collections.abc import Iterator, Sequence
@@ -208,6 +209,9 @@ def ending_at_once() -> Iterator[None]:
     if not isinstance(status, int):
         print(status, file=sys.stderr)
         status = 1
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join()  # as Python would, for it may be writing a checkpoint
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

@@ -67,16 +67,16 @@ class Replayed:
 
     def __init__(self, work: Work, recorder: Recorder, refused: Callable[[str], None]) -> None:
         self._work, self._recorder, self._refused = work, recorder, refused
-        self._recordings: dict[tuple[torch.Size, ...], _Recording] = {}
+        self._recordings: dict[tuple[tuple[torch.Size, torch.dtype], ...], _Recording] = {}
         self._refuses = False
 
     def __call__(self, *inputs: Tensor) -> Any:
         """Do the work."""
         if self._refuses:
             return self._work(*inputs)
-        shapes = tuple(tensor.shape for tensor in inputs)
-        if (known := self._recordings.get(shapes)) is None:
-            known = self._recordings[shapes] = _Recording([torch.empty_like(tensor) for tensor in inputs])
+        kinds = tuple((tensor.shape, tensor.dtype) for tensor in inputs)
+        if (known := self._recordings.get(kinds)) is None:
+            known = self._recordings[kinds] = _Recording([torch.empty_like(tensor) for tensor in inputs])
         for kept, given in zip(known.inputs, inputs, strict=True):
             kept.copy_(given)
         if known.calls < WARM_UP:
@@ -89,7 +89,7 @@ class Replayed:
                 raise
             except RuntimeError as error:
                 self._refuses = True
-                self._refused(str(error).partition("\n")[0])
+                self._refused(str(error.__context__ or error).partition("\n")[0])  # the end of a capture fails as well
                 return self._work(*inputs)
         known.replay()
         return known.outputs

@@ -54,7 +54,8 @@ def sample(
     schedule = NoiseSchedule.create(**params.schedule.model_dump())
     unet = load_network(model, device)
     executed = Executed(execution, params.precision, device)
-    see = executed.seeing(unet, min(params.batch_size, params.num_samples), torch.inference_mode)
+    with memory_advice(OUT_OF_MEMORY):
+        see = executed.seeing(unet, min(params.batch_size, params.num_samples), torch.inference_mode)
     shape = (unet.in_channels, unet.sample_size, unet.sample_size)
     files = {name: path for path in covariances for name in path.stem.split("+")}
     choices, chosen_in = load_choices(tuned)

@@ -51,13 +51,14 @@ def train(
 
     Several processes, each with a GPU of its own where there are any, share each batch; under a launcher such as
     torchrun there are as many as it started, on one machine or on several. The result is that of one process, but for
-    rounding and other dropout masks. So it is whatever ``execution`` says.
+    rounding and other dropout masks. So it is whatever ``execution`` says. No ``processes``, as of a job without a GPU,
+    are one.
     """
     given = dict(locals())
     watch = watch_from_environment()
     if watch.tensorboard:
         require_tensorboard()
-    started = distributed.started()
+    started, processes = distributed.started(), max(1, processes)
     check_batch(params.training.batch_size, processes if started == 1 else started, execution.gradient_accumulation)
     if started == 1 and processes > 1:
         distributed.launch(processes, "sadpm.stages.train", options_of(given))
@@ -128,10 +129,11 @@ def optimise(
 
     at_once = training.batch_size // (group.size * executed.parts) * params.objective.images_per_training_image()
     network = executed.training(state.module, (at_once, pixels.shape[3], *pixels.shape[1:3]))
-    drawn_names: list[str] = []
+    drawn_names: list[str] | None = None
 
     def work(x0: Tensor, *drawn: Tensor) -> None:
         state.optimizer.zero_grad()
+        assert drawn_names is not None
         draws = dict(zip(drawn_names, drawn, strict=True))
         state.learn(add_gradients(params, schedule, network, x0, draws, executed.parts, group))
 
@@ -148,7 +150,9 @@ def optimise(
 
     for step in saved.steps(training.steps, state.state_dict, "training", losses, sound=lambda: state.sound):
         x0, draws = draws_at(step, params, schedule, batches.at(step), group)
-        drawn_names[:] = draws
+        drawn_names = drawn_names or list(draws)
+        if list(draws) != drawn_names:
+            raise UserError(f"objective {params.objective.kind!r}: draw returns {list(draws)} after {drawn_names}")
         state.begin()
         work_of_device(x0, *draws.values())
         state.end()

@@ -13,7 +13,7 @@ from sadpm.extractors.looking.features import FeatureExtractor
 from sadpm.extractors.looking.references import Reference
 from sadpm.kinds.section import Metric
 from sadpm.metrics.uncertainty import OverSeeds, standard_error
-from sadpm.networks.execution import Executed, See
+from sadpm.networks.execution import Executed, See, as_torch_does
 from sadpm.networks.predictor import load_network
 from sadpm.networks.section import PLAIN, Execution
 from sadpm.networks.unet import UNet
@@ -50,7 +50,8 @@ def tune(
     unet = load_network(model, device)
     executed = Executed(execution, params.precision, device)
     images_at_once = min(params.batch_size, max(search.num_samples for search in params.searches))
-    see = executed.seeing(unet, images_at_once, torch.inference_mode)
+    with memory_advice(OUT_OF_MEMORY):
+        see = executed.seeing(unet, images_at_once, torch.inference_mode)
     metrics = tuple(dict.fromkeys(search.metric for search in params.searches))
     extractors = params.extractor.looking(metrics, next(iter(weights), None))
     real = checked_reference(reference, extractors, images)
@@ -104,7 +105,8 @@ def _try(
     except UserError as error:
         raise UserError(f"{what}: {error}; or take this value out of the grid") from error
     images, metric = saved.last()["drawn"].numpy(), search.metric
-    found = checked_scores(what, images, {metric: extractors[metric]}, params.extractor.labels, reference)[metric]
+    with as_torch_does(device):
+        found = checked_scores(what, images, {metric: extractors[metric]}, params.extractor.labels, reference)[metric]
     said: dict[str, Any] = {
         key: found.entry[key] for key in ("standard_error", "no_error", "label") if key in found.entry
     }

@@ -86,7 +86,11 @@ class Curves:
 
         if state.step == 0:
             shutil.rmtree(folder, ignore_errors=True)
-        self._writer: SummaryWriter | None = SummaryWriter(str(folder), purge_step=state.step + 1)
+        self._writer: SummaryWriter | None = None
+        try:
+            self._writer = SummaryWriter(str(folder), purge_step=state.step + 1)
+        except OSError as error:
+            self._end(error)
         self._state, self._names, self._batch_size, self._samples = state, names, batch_size, samples
         self._step, self._time = state.step, time.monotonic()
 
@@ -120,8 +124,11 @@ class Curves:
         try:
             getattr(self._writer, method)(*arguments, **options)
         except OSError as error:
-            self._writer = None
-            print(f"curves for TensorBoard end here: {error}", file=sys.stderr)
+            self._end(error)
+
+    def _end(self, error: OSError) -> None:
+        self._writer = None
+        print(f"curves for TensorBoard end here: {error}", file=sys.stderr)
 
 
 def grid(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
