@@ -5,20 +5,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
+from sadpm.networks.memory import InParts, See
 from sadpm.networks.section import Execution, Precision
 from sadpm.networks.unet import UNet
 from sadpm.running.distributed import ALONE, Group
 from sadpm.running.graphs import CudaRecorder, Recorder, Replayed
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-See = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
-"""From x_n (B, C, H, W) and the network's times (B,) or (1,) to what :meth:`UNet.see` returns."""
-
 MODES = {"default": "default", "max-autotune": "max-autotune-no-cudagraphs"}
 """torch.compile's, by what the configuration calls them: graphs are recorded here, around more than the network."""
 
@@ -114,6 +113,8 @@ class Executed:
     ) -> See:
         """Return :meth:`UNet.see` of a frozen network, in float32 whatever it computes in.
 
+        It sees images in parts where memory lacks for all at once, but for gradients, which need all of them.
+
         Args:
             unet: the network.
             images: how many it is shown at once.
@@ -131,21 +132,20 @@ class Executed:
             size = unet.sample_size
             zeros = torch.zeros(images, unet.in_channels, size, size, device=self._device, requires_grad=gradients)
             with within():
-                noise, _, _ = compiled(zeros, torch.zeros(times, device=self._device))
+                noise, _, _ = in_parts(compiled, zeros, torch.zeros(times, device=self._device))
                 if gradients:
                     torch.autograd.grad(noise.sum(), zeros)
 
+        in_parts = InParts(self._shown_in)
         if gradients and self.graphs:
             self._refused("gradients are taken of what the network sees")
         seen: See = self.replayed(self._compiled(see, rehearse))
-        if not self.graphs:
-            return seen
 
         def kept(x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             noise, h, emb = seen(x, t)
             return noise.clone(), h.clone(), emb.clone()  # the next replay overwrites what it fills
 
-        return kept
+        return seen if gradients else partial(in_parts, kept if self.graphs else seen)
 
     def replayed(self, work: Function) -> Function | Replayed:
         """Return work of tensors that is recorded and replayed, where graphs are used."""
@@ -173,6 +173,10 @@ class Executed:
         if self.used["activation_checkpointing"] and dropout:
             return "activation_checkpointing repeats dropout masks, which can't be recorded"
         return None
+
+    def _shown_in(self, parts: int) -> None:
+        self.used["shown_in_parts"] = parts
+        print(f"memory lacks: images are shown to the network in {parts} parts", file=sys.stderr)
 
     def _refused(self, reason: str) -> None:
         self._give_up("cuda_graphs", False, reason)

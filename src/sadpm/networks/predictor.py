@@ -11,7 +11,8 @@ from torch import Tensor
 
 from sadpm.diffusion.covariance import average_over_pixels, clip_covariance
 from sadpm.diffusion.samplers import Prediction
-from sadpm.networks.execution import See, allow_tf32
+from sadpm.networks.execution import allow_tf32
+from sadpm.networks.memory import See
 from sadpm.networks.unet import UNet, load_unet
 from sadpm.running.files import UserError, write_atomically
 from sadpm.running.finite import first_not_finite

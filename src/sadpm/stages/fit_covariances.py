@@ -10,7 +10,8 @@ from sadpm.config.jobs import CovarianceJob
 from sadpm.covariances import Estimate, Fitting
 from sadpm.diffusion.covariance import probed_hessian
 from sadpm.diffusion.schedule import NoiseSchedule, network_time
-from sadpm.networks.execution import Executed, See
+from sadpm.networks.execution import Executed
+from sadpm.networks.memory import See
 from sadpm.networks.predictor import Seen, load_network, write_fitted
 from sadpm.networks.section import PLAIN, Execution
 from sadpm.running.checkpoints import Checkpoints

@@ -13,7 +13,8 @@ from sadpm.config.jobs import Chain, SampleJob
 from sadpm.diffusion.samplers import pixel_variance, to_uint8
 from sadpm.diffusion.schedule import NoiseSchedule
 from sadpm.diffusion.timesteps import exact_timesteps
-from sadpm.networks.execution import Executed, See
+from sadpm.networks.execution import Executed
+from sadpm.networks.memory import See
 from sadpm.networks.predictor import Predictor, load_network, read_fitted
 from sadpm.networks.section import PLAIN, Execution
 from sadpm.networks.unet import UNet

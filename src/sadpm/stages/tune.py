@@ -13,7 +13,8 @@ from sadpm.extractors.looking.features import FeatureExtractor
 from sadpm.extractors.looking.references import Reference
 from sadpm.kinds.section import Metric
 from sadpm.metrics.uncertainty import OverSeeds, standard_error
-from sadpm.networks.execution import Executed, See, as_torch_does
+from sadpm.networks.execution import Executed, as_torch_does
+from sadpm.networks.memory import See
 from sadpm.networks.predictor import load_network
 from sadpm.networks.section import PLAIN, Execution
 from sadpm.networks.unet import UNet
