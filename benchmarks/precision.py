@@ -12,12 +12,9 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 import sadpm.networks.execution as execution
-from sadpm.config.files import read_config
+from finished import add_options, finished
 from sadpm.config.grid import Cell
-from sadpm.config.loading import load_config
 from sadpm.config.telling import sample_job, train_job
-from sadpm.extractors.looking.references import load_reference
-from sadpm.extractors.looking.scores import score_images
 from sadpm.metrics.uncertainty import OverSeeds, standard_error
 from sadpm.networks.section import Precision
 from sadpm.running.device import device_name, select_device
@@ -30,18 +27,12 @@ BOTH: tuple[Precision, Precision] = ("float32", "bfloat16")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("results", type=Path, help="an experiment's folder, such as results/laptop")
-    parser.add_argument("--config", type=Path, default=Path("config/config.yaml"))
-    parser.add_argument("--dataset", default="digits")
+    add_options(parser)
     parser.add_argument("--model", default="base")
     parser.add_argument("--samplers", nargs="+", default=["ddpm", "ddim"])
     parser.add_argument("--steps", type=int, nargs="+", default=[10, 50])
     options = parser.parse_args()
-    config = load_config(read_config(options.config), str(options.config))
-    folder = options.results / options.dataset
-    extractor = config.datasets[options.dataset].extractor
-    trained = folder / "extractor.safetensors" if extractor.is_trained else None
-    looking, real = extractor.looking(["fd"], trained), load_reference(folder / "reference.npz")
+    config, folder, distance = finished(options)
     execution.missing_precision = lambda *_: None
     cells = [
         Cell(options.dataset, options.model, config.seeds[0], sampler, "fixed", steps)
@@ -56,10 +47,7 @@ def main() -> None:
         with TemporaryDirectory() as temporary:
             files = [Path(temporary, name) for name in ("samples.npy", "samples.json", "checkpoints")]
             sample(job, model, *files)
-            found = [score_images(images, looking, extractor.labels, real)["fd"] for images in load_samples(files[0])]
-        for score in found:
-            assert score.influence is not None, score.entry["no_error"]
-        return [(score.entry["value"], score.influence) for score in found]
+            return [distance(images) for images in load_samples(files[0])]
 
     print(f"FD of {options.model} on {options.dataset}, bfloat16 minus float32, {device_name(select_device())}")
     same_weights, other_weights = [], []

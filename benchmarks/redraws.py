@@ -9,12 +9,9 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from sadpm.config.files import read_config
+from finished import add_options, finished
 from sadpm.config.grid import Cell
-from sadpm.config.loading import load_config
 from sadpm.config.telling import sample_job
-from sadpm.extractors.looking.references import load_reference
-from sadpm.extractors.looking.scores import score_images
 from sadpm.metrics.uncertainty import standard_error
 from sadpm.sources.reading.prepared import load_samples
 from sadpm.stages.sample import sample
@@ -22,18 +19,12 @@ from sadpm.stages.sample import sample
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("results", type=Path, help="an experiment's folder, such as results/laptop")
-    parser.add_argument("--config", type=Path, default=Path("config/config.yaml"))
-    parser.add_argument("--dataset", default="digits")
+    add_options(parser)
     parser.add_argument("--models", nargs="+", default=["base", "base-x2", "sa2-lam1"])
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--redraws", type=int, default=40)
     options = parser.parse_args()
-    config = load_config(read_config(options.config), str(options.config))
-    folder = options.results / options.dataset
-    extractor = config.datasets[options.dataset].extractor
-    trained = folder / "extractor.safetensors" if extractor.is_trained else None
-    looking, real = extractor.looking(["fd"], trained), load_reference(folder / "reference.npz")
+    config, folder, distance = finished(options)
 
     values = np.zeros((len(options.models), options.redraws))
     influence: list[list[np.ndarray]] = [[] for _ in options.models]
@@ -43,10 +34,8 @@ def main() -> None:
         with TemporaryDirectory() as temporary:
             samples, report = Path(temporary, "samples.npy"), Path(temporary, "samples.json")
             sample(job, folder / cell.run.partition("/")[2] / "model", samples, report, Path(temporary, "checkpoints"))
-            scored = score_images(load_samples(samples)[0], looking, extractor.labels, real)["fd"]
-        assert scored.influence is not None, scored.entry["no_error"]
-        values[place, redraw] = scored.entry["value"]
-        influence[place].append(scored.influence)
+            values[place, redraw], parts = distance(load_samples(samples)[0])
+        influence[place].append(parts)
 
     print(f"{options.redraws} redraws, DDPM {options.steps} steps; SD of FD, and root mean square of its errors")
     for place, model in enumerate(options.models):
