@@ -18,8 +18,8 @@ from sadpm.networks.execution import Cast
 from sadpm.objectives import Objective
 from sadpm.objectives.ddpm import DDPM
 from sadpm.objectives.sequence_aware import SequenceAware
-from sadpm.stages.train import add_gradients, draws_at, loss_of
 from sadpm.training.state import TrainingState
+from sadpm.training.step import add_gradients, draws_at, loss_of
 
 OURS, USUAL = "sadpm", "usual"
 LENGTHS = (1, 2, 3, 4)

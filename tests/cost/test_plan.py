@@ -32,8 +32,8 @@ from sadpm.objectives.ddpm import DDPM
 from sadpm.objectives.sequence_aware import SequenceAware
 from sadpm.running.files import UserError
 from sadpm.stages.plan import as_csv, by_target, plan
-from sadpm.stages.train import loss_at
 from sadpm.training.state import TrainingState
+from sadpm.training.step import draws_at, loss_of
 from test_config import CONFIGS, changed
 
 SNAKEFILE = str(CONFIGS.parent / "workflow/Snakefile")
@@ -248,8 +248,8 @@ class Counting(nn.Module):
 def test_training_sees_as_many_images_as_planned(window, length, weight):
     objective = SequenceAware(K=length, lam=weight, window=window) if length else DDPM()
     job = train_job(CONFIG, "digits", "base", 0).model_copy(update={"objective": objective})
-    network = Counting()
-    loss_at(0, job, NoiseSchedule.create(**CONFIG.schedule.model_dump()), network, torch.zeros(6, 1, 8, 8))
+    network, schedule = Counting(), NoiseSchedule.create(**CONFIG.schedule.model_dump())
+    loss_of(job, schedule, network, *draws_at(0, job, schedule, torch.zeros(6, 1, 8, 8)))
     assert network.images == 6 * objective.images_per_training_image()
 
 

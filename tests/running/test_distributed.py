@@ -22,7 +22,8 @@ from sadpm.running.distributed import Group
 from sadpm.running.files import UserError, read_json, sha256
 from sadpm.running.interruption import STATUS, Interrupted
 from sadpm.stages import options_of
-from sadpm.stages.train import draws_at, train
+from sadpm.stages.train import train
+from sadpm.training.step import draws_at
 
 JOB = training_job(steps=60, dropout=0.0)
 LAST_RESORT = 600

@@ -23,9 +23,10 @@ from sadpm.objectives.ddpm import DDPM
 from sadpm.objectives.sequence_aware import SequenceAware
 from sadpm.stages.fit_covariances import fit_step
 from sadpm.stages.sample import manner
-from sadpm.stages.train import add_gradients, draws_at, loss_of, new_network, train
+from sadpm.stages.train import new_network, train
 from sadpm.training.batches import TrainingBatches
 from sadpm.training.state import TrainingState
+from sadpm.training.step import add_gradients, draws_at, loss_of
 
 DEVICE = torch.device("meta")
 FROM_HOST = {"aten::lift_fresh", "aten::_local_scalar_dense", "aten::nonzero", "aten::equal", "aten::masked_select"}

@@ -22,14 +22,20 @@ from sadpm.objectives.ddpm import DDPM
 from sadpm.objectives.input_perturbation import InputPerturbation
 from sadpm.objectives.sequence_aware import SequenceAware
 from sadpm.running.checkpoints import Checkpoints
-from sadpm.running.distributed import Group
+from sadpm.running.distributed import ALONE, Group
 from sadpm.running.files import UserError, read_json, sha256
 from sadpm.running.status import read_status, status_file
 from sadpm.sources.reading.prepared import load_pixels
-from sadpm.stages.train import loss_at, new_network, train
+from sadpm.stages.train import new_network, train
 from sadpm.training.batches import TrainingBatches
 from sadpm.training.state import TrainingState
+from sadpm.training.step import draws_at, loss_of
 from sadpm.watch.look import is_alive
+
+
+def loss_at(step, job, schedule, network, x0, group=ALONE):
+    """The loss of one training step, as one process of a group has it."""
+    return loss_of(job, schedule, network, *draws_at(step, job, schedule, x0, group))
 
 
 def command_line(job, digits, outputs, python=sys.executable):

@@ -1,7 +1,6 @@
 """Train one noise predictor by an objective."""
 
 import math
-from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -11,24 +10,23 @@ from torch import Tensor
 
 from sadpm.config.jobs import TrainJob
 from sadpm.config.watch import WatchConfig, watch_from_environment
-from sadpm.diffusion.losses import PredictNoise
-from sadpm.diffusion.schedule import NoiseSchedule, network_time
+from sadpm.diffusion.schedule import NoiseSchedule
 from sadpm.networks.execution import Executed
 from sadpm.networks.section import PLAIN, Execution
 from sadpm.networks.unet import UNet, save_unet
-from sadpm.objectives import Loss
 from sadpm.running import distributed
 from sadpm.running.checkpoints import Checkpoints
 from sadpm.running.device import device_name, memory_advice, select_device
-from sadpm.running.distributed import ALONE, Group
+from sadpm.running.distributed import Group
 from sadpm.running.files import UserError, provenance, sha256, write_json, write_text
-from sadpm.running.randomness import generator, position_seed
+from sadpm.running.randomness import position_seed
 from sadpm.sources.reading.prepared import load_pixels
 from sadpm.stages import command, options_of
 from sadpm.training.batches import TrainingBatches
 from sadpm.training.curves import Curves, Samples, require_tensorboard
 from sadpm.training.learning_rate import learning_rate_at
 from sadpm.training.state import LOSS_COLUMNS, TrainingState
+from sadpm.training.step import add_gradients, draws_at
 
 OUT_OF_MEMORY = (
     "set execution.gradient_accumulation (2, 4, ..) or execution.activation_checkpointing, which make no other result,"
@@ -110,25 +108,15 @@ def optimise(
     executed = executed or Executed(PLAIN, params.precision, device, group)
     training, schedule = params.training, NoiseSchedule.create(**params.schedule.model_dump()).to(device)
     batches = TrainingBatches(pixels, training.batch_size, params.seed, device, training.flip)
-    state = TrainingState(
-        new_network(params, pixels.shape).to(device).to(memory_format=torch.channels_last),
-        learning_rate=lambda step: learning_rate_at(
-            step, training.learning_rate, training.steps, training.warmup_steps, training.decay
-        ),
-        ema_decay=training.ema_decay,
-        max_grad_norm=training.max_grad_norm,
-        log_every=training.log_every,
-        loss_of_zero=params.objective.loss_of_zero(math.prod(pixels.shape[1:])),
-        group=group,
-        replayed=executed.graphs,
-    )
+    state = new_state(params, pixels.shape, device, group, executed.graphs)
     if (found := saved.latest(device)) is not None:
         state.load_state_dict(found)
     if not group.agrees_on(state.step):
         raise UserError(f"{saved.folder}: the processes see different checkpoints; they need a folder that they share")
 
     at_once = training.batch_size // (group.size * executed.parts) * params.objective.images_per_training_image()
-    network = executed.training(state.module, (at_once, pixels.shape[3], *pixels.shape[1:3]))
+    shape = (pixels.shape[3], *pixels.shape[1:3])
+    network = executed.training(state.module, (at_once, *shape))
     drawn_names: list[str] | None = None
 
     def work(x0: Tensor, *drawn: Tensor) -> None:
@@ -141,7 +129,6 @@ def optimise(
     names = loss_names(params)
     shown: Curves | None = None
     if watch.tensorboard and group.writes:
-        shape = (pixels.shape[3], *pixels.shape[1:3])
         samples = Samples(shape, watch.images, schedule, params.seed) if watch.images else None
         shown = Curves(curves, state, names, training.batch_size, samples)
 
@@ -159,6 +146,25 @@ def optimise(
         if shown is not None:
             shown.after_step(watch.every, training.steps)
     return state
+
+
+def new_state(
+    params: TrainJob, shape: tuple[int, ...], device: torch.device, group: Group, replayed: bool
+) -> TrainingState:
+    """Return the state before the first step, for images of this shape (n, H, W, C)."""
+    training = params.training
+    return TrainingState(
+        new_network(params, shape).to(device).to(memory_format=torch.channels_last),
+        learning_rate=lambda step: learning_rate_at(
+            step, training.learning_rate, training.steps, training.warmup_steps, training.decay
+        ),
+        ema_decay=training.ema_decay,
+        max_grad_norm=training.max_grad_norm,
+        log_every=training.log_every,
+        loss_of_zero=params.objective.loss_of_zero(math.prod(shape[1:])),
+        group=group,
+        replayed=replayed,
+    )
 
 
 def loss_names(params: TrainJob) -> tuple[str, ...]:
@@ -183,92 +189,6 @@ def new_network(params: TrainJob, shape: tuple[int, ...]) -> UNet:
             return UNet.for_images(shape, **params.network.model_dump())
         except ValueError as error:
             raise UserError(f"network: {error}") from error
-
-
-def loss_at(
-    step: int,
-    params: TrainJob,
-    schedule: NoiseSchedule,
-    network: torch.nn.Module,
-    x0: Tensor,
-    group: Group = ALONE,
-) -> Loss:
-    """Return the loss of one training step; all its randomness comes from the step's position.
-
-    Raises:
-        UserError: the objective does not keep its contract.
-    """
-    mine, draws = draws_at(step, params, schedule, x0, group)
-    return loss_of(params, schedule, network, mine, draws)
-
-
-def draws_at(
-    step: int, params: TrainJob, schedule: NoiseSchedule, x0: Tensor, group: Group = ALONE
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return this process's part of a batch x0 (B, C, H, W) and of what is random in its step.
-
-    Each process of a group draws for the whole batch, so that all see the numbers of one that is alone.
-
-    Raises:
-        UserError: the objective does not keep its contract.
-    """
-    torch.manual_seed(position_seed(params.seed, group.stream("dropout"), step))
-    numbers = generator(params.seed, "training", step, x0.device)
-    draws = params.objective.draw(tuple(x0.shape), schedule.num_train_timesteps, numbers)
-    if wrong := [name for name, values in draws.items() if len(values) != len(x0)]:
-        raise UserError(
-            f"objective {params.objective.kind!r}: what draw returns as {wrong[0]!r} has not one entry for each of"
-            f" {len(x0)} images"
-        )
-    mine = group.part(len(x0))
-    return x0[mine], {name: values[mine] for name, values in draws.items()}
-
-
-def loss_of(
-    params: TrainJob, schedule: NoiseSchedule, network: torch.nn.Module, x0: Tensor, draws: dict[str, Tensor]
-) -> Loss:
-    """Return the loss of images x0 (b, C, H, W), given what was drawn for them.
-
-    Raises:
-        UserError: the objective does not keep its contract.
-    """
-    loss = params.objective.loss(_predictor(network), schedule, x0, draws)
-    if loss.total.ndim or len(loss.parts) != len(params.objective.parts):
-        told = f"a total of shape {tuple(loss.total.shape)} and {len(loss.parts)} parts"
-        raise UserError(
-            f"objective {params.objective.kind!r}: the loss is {told}, not one number and the parts"
-            f" {params.objective.parts}"
-        )
-    return loss
-
-
-def add_gradients(
-    params: TrainJob,
-    schedule: NoiseSchedule,
-    network: torch.nn.Module,
-    x0: Tensor,
-    draws: dict[str, Tensor],
-    parts: int = 1,
-    group: Group = ALONE,
-) -> Tensor:
-    """Add the gradients of the mean loss of images x0 (b, C, H, W) to those that are there.
-
-    The images are shown to the network in equal parts, one after the other: their mean losses average to that of all.
-
-    Returns the values of the loss and its parts, one-dimensional.
-    """
-    values: list[Tensor] = []
-    for part in range(parts):
-        mine = Group(part, parts).part(len(x0))
-        with group.apart(network) if part < parts - 1 else nullcontext():
-            loss = loss_of(params, schedule, network, x0[mine], {name: drawn[mine] for name, drawn in draws.items()})
-            (loss.total / parts).backward()
-        values.append(torch.stack([loss.total, *loss.parts]).detach() / parts)
-    return torch.stack(values).sum(0)
-
-
-def _predictor(network: torch.nn.Module) -> PredictNoise:
-    return lambda x, n: network(x, network_time(n))
 
 
 if __name__ == "__main__":
