@@ -10,6 +10,8 @@ os.environ[VARIABLE] = CONFIG.watch.model_dump_json()
 onstart:
     # Where files lie in a storage, the watch can't see which are there.
     if not workflow.storage_settings.default_storage_provider:
-        ordered = [job for level in workflow.dag.toposorted() for job in sorted(level, key=lambda job: str(job.log))]
+        ordered = [
+            job for level in workflow.dag.toposorted() for job in sorted(level, key=lambda job: str(job.log))
+        ]
         graph = {job: workflow.dag.dependencies[job] for job in ordered}
         write_jobs(graph, workflow.dag.needrun_jobs(), ROOT, LOG)
