@@ -62,6 +62,12 @@ def test_the_job_is_told_the_declared_value_as_well():
     }
 
 
+def test_the_precision_is_told_to_what_draws_each_value():
+    config = load_config({**VALUES, "execution": {"precision": "bfloat16"}})
+    job = tune_job(config, tuning_packs(config)["digits/base/seed4", "fixed"])
+    assert job.precision == job.drawing(job.searches[0], 1.02).precision == "bfloat16"
+
+
 def test_the_grid_is_told_to_the_tuning_alone():
     """Samples follow the choice, and what is not tuned follows nothing."""
     config, other = (load_config(changed(VALUES, "tune/scaled/grid", grid)) for grid in ([1.02], [1.02, 1.04]))

@@ -2,8 +2,12 @@ import ctypes
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
+import torch
+
+from sadpm.running.device import select_device
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="another C library than glibc")
@@ -30,3 +34,13 @@ print(faults() - before)
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     pages_of_a_step = 16 * 2**22 // 4096
     assert int(done.stdout) < pages_of_a_step
+
+
+def test_the_gpu_that_is_asked_for_becomes_the_current_one(monkeypatch):
+    """Streams, events and recordings are made for that one, whichever a tensor lies on."""
+    chosen = []
+    monkeypatch.setenv("SADPM_DEVICE", "cuda:1")
+    monkeypatch.setattr(torch, "empty", lambda *_, device: SimpleNamespace(device=torch.device(device)))
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    assert select_device() == torch.device("cuda:1")
+    assert chosen == [torch.device("cuda:1")]

@@ -1,6 +1,7 @@
 """Tuning: what is tried, by which noise, what is chosen, and that samples are drawn with it."""
 
 import json
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -266,3 +267,22 @@ def test_what_is_tuned_is_drawn_as_samples_are(trained, tmp_path, real, monkeypa
     assert len(compiled) == 2
     assert scores[0] != scores[1]
     assert scores[1] == pytest.approx(scores[0], rel=0.1)
+
+
+def test_features_are_looked_at_as_those_of_the_reference_were(trained, tmp_path, real, monkeypatch):
+    """Whatever the network may round: scores and references have torch's default."""
+    entered, score = [], stage.checked_scores
+
+    @contextmanager
+    def as_torch_does(device):
+        entered.append(device.type)
+        yield
+        entered.clear()
+
+    def scored(*arguments):
+        assert entered == ["cpu"]
+        return score(*arguments)
+
+    monkeypatch.setattr(stage, "as_torch_does", as_torch_does)
+    monkeypatch.setattr(stage, "checked_scores", scored)
+    tuned(tuning_job(search(scaled(), 1.0)), trained, tmp_path, real)
